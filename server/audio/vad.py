@@ -1,0 +1,106 @@
+"""Does somebody speak, and which frames are worth hearing?
+
+Two questions with two clocks. `VoiceDetector` decides slowly that somebody speaks: so many loud
+frames in a row, so that a click or a cough does not count. `NoiseGate` decides at once, frame by
+frame, what the model hears: it opens on the first frame over its threshold, because a word's
+onset must not be lost, and closes after a hang-over.
+
+Thresholds are RMS on the 16-bit scale (see `g711`). A fixed one of 35 hears line noise as speech
+and one of 800 loses quiet callers; the detector starts from a moderate one and raises it above
+the noise that this very line shows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from server.audio.g711 import FRAME_MS
+
+NOISE_MARGIN = 2.5
+"""How far above the noise floor voice must stand: 8 dB."""
+FLOOR_RISE = 1.01
+"""Per frame: the floor doubles in 1.4 s of steady noise, and a spoken sentence hardly moves it."""
+FLOOR_LIMIT = 400
+"""A floor above this would be speech, not a line (telephone speech starts near 500)."""
+
+
+class NoiseFloor:
+    """A line's steady noise: falls at once with a quieter frame, rises slowly with a louder one."""
+
+    def __init__(self) -> None:
+        self._floor = 0.0
+
+    def update(self, rms: int) -> float:
+        """Count one frame; return the floor."""
+        if self._floor == 0.0 or rms < self._floor:
+            self._floor = float(max(rms, 1))
+        else:
+            self._floor = min(self._floor * FLOOR_RISE, float(rms), FLOOR_LIMIT)
+        return self._floor
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """What one frame of 20 ms told."""
+
+    rms: int
+    threshold: int
+    is_voice: bool
+    """Somebody speaks, as of this frame."""
+    started: bool
+    """This is the frame at which speech was noticed."""
+
+
+class VoiceDetector:
+    """Speech from `min_frames` loud frames in a row on; silence from `hangover_ms` without one on."""
+
+    def __init__(self, threshold: int, min_frames: int, hangover_ms: int = 400) -> None:
+        self._fixed = threshold
+        self._min_frames = min_frames
+        self._hangover_frames = max(1, hangover_ms // FRAME_MS)
+        self._floor = NoiseFloor()
+        self._loud_frames = 0
+        self._quiet_frames = 0
+        self._is_voice = False
+
+    def update(self, rms: int) -> Voice:
+        """Judge the next 20 ms frame by its RMS."""
+        floor = self._floor.update(rms)
+        threshold = max(self._fixed, int(floor * NOISE_MARGIN))
+        started = False
+        if rms > threshold:
+            self._loud_frames += 1
+            self._quiet_frames = 0
+            if not self._is_voice and self._loud_frames >= self._min_frames:
+                self._is_voice = started = True
+        else:
+            self._loud_frames = 0
+            self._quiet_frames += 1
+            if self._quiet_frames >= self._hangover_frames:
+                self._is_voice = False
+        return Voice(rms, threshold, self._is_voice, started)
+
+
+class NoiseGate:
+    """Open for frames worth hearing. Its threshold is half the detector's, so onsets pass.
+
+    A closed gate means silence in place of the frame, never a gap: the model's clock counts
+    the audio that was appended.
+    """
+
+    def __init__(self, threshold: int, hangover_ms: int = 600) -> None:
+        self._fixed = threshold // 2
+        self._hangover_frames = hangover_ms // FRAME_MS
+        self._floor = NoiseFloor()
+        self._open_frames = 0
+
+    def is_open(self, rms: int) -> bool:
+        """Whether this 20 ms frame goes through."""
+        floor = self._floor.update(rms)
+        if rms > max(self._fixed, int(floor * NOISE_MARGIN)):
+            self._open_frames = self._hangover_frames
+            return True
+        if self._open_frames:
+            self._open_frames -= 1
+            return True
+        return False

@@ -1,0 +1,1 @@
+"""Wire framing without I/O."""

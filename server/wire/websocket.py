@@ -1,0 +1,282 @@
+"""What do these bytes of a WebSocket mean, and which bytes say what we mean?
+
+RFC 6455 framing with no socket: a `Receiver` eats bytes in any slices and returns whole
+messages; `encode()` makes one frame. Both ends are served: the gateway is a server to Twilio
+(whose frames are masked) and a client of the model (which masks its own).
+
+Extensions are never negotiated, so the reserved bits must be zero (section 5.2). Sizes are
+capped before a payload is read: a peer that announces 1 GB is refused at the frame's header.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_FIN = 0x80
+_RESERVED = 0x70
+
+
+class CloseCode(IntEnum):
+    """The status codes of RFC 6455 section 7.4.1 that this project sends or reads."""
+
+    NORMAL = 1000
+    GOING_AWAY = 1001
+    PROTOCOL_ERROR = 1002
+    NO_STATUS = 1005
+    ABNORMAL = 1006
+    BAD_UTF8 = 1007
+    POLICY = 1008
+    TOO_BIG = 1009
+    SERVER_ERROR = 1011
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A whole text message; `data` is its UTF-8, already checked."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """The peer closes. `code` is 1005 when it gave none."""
+
+    code: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """The peer broke the protocol or a limit of ours: answer with this code and hang up.
+
+    Always the last event; the receiver ignores whatever follows.
+    """
+
+    code: CloseCode
+    reason: str
+
+
+Event = Text | Binary | Ping | Pong | Close | Violation
+
+
+def accept_key(key: str) -> str:
+    """The `Sec-WebSocket-Accept` that answers a `Sec-WebSocket-Key` (section 4.2.2)."""
+    digest = hashlib.sha1(key.encode("ascii") + _GUID, usedforsecurity=False).digest()
+    return base64.b64encode(digest).decode("ascii")
+
+
+def mask_python(data: bytes, key: bytes) -> bytes:
+    """XOR with the four-byte key, as one big integer: 1 μs for a media message."""
+    n = len(data)
+    pad = (key * (n // 4 + 1))[:n]
+    return (int.from_bytes(data, "little") ^ int.from_bytes(pad, "little")).to_bytes(n, "little")
+
+
+def _fastest_mask() -> Callable[[bytes, bytes], bytes]:
+    try:
+        from websockets.speedups import apply_mask
+    except ImportError:  # a platform without the compiled wheel
+        return mask_python
+    return apply_mask
+
+
+apply_mask = _fastest_mask()
+
+
+def encode(opcode: int, payload: bytes, *, masked: bool = False) -> bytes:
+    """One final frame. A client masks (section 5.3), a server never does."""
+    n = len(payload)
+    bit = 0x80 if masked else 0
+    if n < 126:
+        head = struct.pack("!BB", _FIN | opcode, bit | n)
+    elif n < 65536:
+        head = struct.pack("!BBH", _FIN | opcode, bit | 126, n)
+    else:
+        head = struct.pack("!BBQ", _FIN | opcode, bit | 127, n)
+    if not masked:
+        return head + payload
+    key = os.urandom(4)
+    return head + key + apply_mask(payload, key)
+
+
+def encode_close(code: int, reason: str = "", *, masked: bool = False) -> bytes:
+    """A close frame; the reason is cut to what a control frame holds (123 bytes, whole characters)."""
+    if code in (CloseCode.NO_STATUS, CloseCode.ABNORMAL):
+        return encode(CLOSE, b"", masked=masked)
+    text = reason.encode("utf-8")[:123].decode("utf-8", "ignore").encode("utf-8")
+    return encode(CLOSE, struct.pack("!H", code) + text, masked=masked)
+
+
+class Receiver:
+    """Turns a peer's bytes into events, one message at a time, within limits.
+
+    `expect_mask` is true for a server. `max_message_bytes` bounds a message over all its
+    fragments, `max_fragments` their number: a flood of tiny ones costs a frame's work each.
+    """
+
+    def __init__(self, *, expect_mask: bool, max_message_bytes: int, max_fragments: int = 64) -> None:
+        self._expect_mask = expect_mask
+        self._max_message_bytes = max_message_bytes
+        self._max_fragments = max_fragments
+        self._buffer = bytearray()
+        self._opcode = 0  # of the message being assembled, 0 between messages
+        self._parts: list[bytes] = []
+        self._parts_bytes = 0
+        self._done = False
+
+    @property
+    def is_mid_message(self) -> bool:
+        """Bytes of an unfinished frame or message are held: a peer may stall here for ever."""
+        return not self._done and bool(self._buffer or self._opcode)
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Take the next bytes from the socket; return what they complete, in order."""
+        events: list[Event] = []
+        if self._done:
+            return events
+        buffer = self._buffer
+        buffer += data
+        at, end = 0, len(buffer)
+        while not self._done and end - at >= 2:
+            first, second = buffer[at], buffer[at + 1]
+            length = second & 0x7F
+            body = at + 2
+            if (refusal := self._refuse_header(first, second, length)) is not None:
+                self._violate(events, *refusal)
+                break
+            if length == 126:
+                if end < body + 2:
+                    break
+                length = (buffer[body] << 8) | buffer[body + 1]
+                body += 2
+                if length < 126:
+                    self._violate(events, CloseCode.PROTOCOL_ERROR, "length not in its shortest form")
+                    break
+            elif length == 127:
+                if end < body + 8:
+                    break
+                length = int.from_bytes(buffer[body : body + 8], "big")
+                body += 8
+                if length < 65536 or length >> 63:
+                    self._violate(events, CloseCode.PROTOCOL_ERROR, "length not in its shortest form")
+                    break
+            if self._parts_bytes + length > self._max_message_bytes and not first & CLOSE:
+                limit = self._max_message_bytes
+                self._violate(events, CloseCode.TOO_BIG, f"message over {limit} bytes")
+                break
+            masked = bool(second & 0x80)
+            start = body + 4 if masked else body
+            if end < start + length:
+                break
+            payload = bytes(buffer[start : start + length])
+            if masked:
+                payload = apply_mask(payload, bytes(buffer[body : body + 4]))
+            at = start + length
+            self._frame(events, first & 0x0F, bool(first & _FIN), payload)
+        if events and isinstance(events[-1], Close | Violation):
+            buffer.clear()
+        else:
+            del buffer[:at]
+        return events
+
+    def _refuse_header(self, first: int, second: int, length: int) -> tuple[CloseCode, str] | None:
+        """What the first two bytes already forbid (sections 5.1, 5.2, 5.4, 5.5)."""
+        opcode, final = first & 0x0F, bool(first & _FIN)
+        if first & _RESERVED:
+            return CloseCode.PROTOCOL_ERROR, "reserved bits set, no extension was negotiated"
+        if bool(second & 0x80) != self._expect_mask:
+            return CloseCode.PROTOCOL_ERROR, "frame not masked" if self._expect_mask else "frame masked"
+        if opcode in (CLOSE, PING, PONG):
+            if not final or length > 125:
+                return CloseCode.PROTOCOL_ERROR, "control frame fragmented or over 125 bytes"
+        elif opcode == CONTINUATION:
+            if not self._opcode:
+                return CloseCode.PROTOCOL_ERROR, "continuation without a message"
+        elif opcode in (TEXT, BINARY):
+            if self._opcode:
+                return CloseCode.PROTOCOL_ERROR, "new message inside a fragmented one"
+        else:
+            return CloseCode.PROTOCOL_ERROR, f"unknown opcode {opcode}"
+        return None
+
+    def _frame(self, events: list[Event], opcode: int, final: bool, payload: bytes) -> None:
+        if opcode == PING:
+            events.append(Ping(payload))
+        elif opcode == PONG:
+            events.append(Pong(payload))
+        elif opcode == CLOSE:
+            self._close(events, payload)
+        elif final and opcode != CONTINUATION:
+            self._message(events, opcode, payload)
+        else:
+            self._opcode = self._opcode or opcode
+            self._parts.append(payload)
+            self._parts_bytes += len(payload)
+            if len(self._parts) > self._max_fragments:
+                self._violate(events, CloseCode.TOO_BIG, f"message of over {self._max_fragments} fragments")
+            elif final:
+                whole, opcode = b"".join(self._parts), self._opcode
+                self._opcode, self._parts, self._parts_bytes = 0, [], 0
+                self._message(events, opcode, whole)
+
+    def _message(self, events: list[Event], opcode: int, payload: bytes) -> None:
+        if opcode == BINARY:
+            events.append(Binary(payload))
+        elif payload.isascii() or _is_utf8(payload):
+            events.append(Text(payload))
+        else:
+            self._violate(events, CloseCode.BAD_UTF8, "text is not UTF-8")
+
+    def _close(self, events: list[Event], payload: bytes) -> None:
+        if not payload:
+            self._done = True
+            events.append(Close(CloseCode.NO_STATUS, ""))
+            return
+        code = int.from_bytes(payload[:2], "big")
+        if len(payload) == 1 or not _is_close_code(code):
+            self._violate(events, CloseCode.PROTOCOL_ERROR, "bad close code")
+        elif not _is_utf8(payload[2:]):
+            self._violate(events, CloseCode.BAD_UTF8, "close reason is not UTF-8")
+        else:
+            self._done = True
+            events.append(Close(code, payload[2:].decode("utf-8")))
+
+    def _violate(self, events: list[Event], code: CloseCode, reason: str) -> None:
+        self._done = True
+        events.append(Violation(code, reason))
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_close_code(code: int) -> bool:
+    """Codes a peer may send (section 7.4 and the IANA registry: 1012-1014 were added later)."""
+    return code in (1000, 1001, 1002, 1003) or 1007 <= code <= 1014 or 3000 <= code <= 4999
