@@ -1,0 +1,1 @@
+"""OpenAI Realtime without I/O: events, commands, and the state of a session."""

@@ -1,0 +1,1 @@
+"""Twilio without I/O: messages, TwiML, signatures, call tokens, the playout ledger."""

@@ -1,0 +1,115 @@
+"""What goes to the caller now, and what waits?
+
+The model speaks faster than real time. All of it sent at once would sit in Twilio's buffer, where
+a barge-in throws it away after it was paid for on the wire; sent frame by frame, any stall of ours
+would be heard. So a lead is kept: when less than 200 ms wait at Twilio, frames are sent until
+400 ms do, many in one write. A stall shorter than the lead is inaudible, and what a barge-in
+cannot call back is short.
+
+Pure: no sockets, and the time is an argument (seconds, monotonic).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from server.audio.g711 import FRAME_BYTES, FRAME_MS
+from server.telephony.messages import encode_clear, encode_mark, encode_media
+from server.telephony.playout import Cut, PlayoutLedger
+
+LEAD_LOW_MS = 200
+LEAD_HIGH_MS = 400
+MAX_QUEUED_FRAMES = 5 * 60 * 1000 // FRAME_MS
+"""Five minutes of speech: far more than an answer, far less than Twilio's ten (31931)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """20 ms of one item, ready for Twilio."""
+
+    item_id: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ItemEnd:
+    item_id: str
+
+
+@dataclass(slots=True)
+class Batch:
+    """What to write now."""
+
+    messages: list[str]
+    frames: list[Frame]
+    ended: list[str]
+    """Items whose last frame is among those written so far."""
+    wait_s: float | None
+    """Until the next frame may go; None: nothing waits."""
+
+
+class Outbox:
+    """`tx_q`: everything on its way to the caller, in order, and the ledger of what was sent."""
+
+    def __init__(self, stream_sid: str) -> None:
+        self.stream_sid = stream_sid
+        self.ledger = PlayoutLedger()
+        self._queue: deque[Frame | ItemEnd] = deque()
+        self._urgent: list[str] = []
+        self.dropped_frames = 0
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def put_frame(self, item_id: str, payload: bytes) -> bool:
+        """Queue one frame; False when the queue is full and the frame was dropped."""
+        if len(self._queue) >= MAX_QUEUED_FRAMES:
+            self.dropped_frames += 1
+            return False
+        self._queue.append(Frame(item_id, payload))
+        return True
+
+    def end_item(self, item_id: str) -> None:
+        """The item's last frame was queued: a mark follows it."""
+        self._queue.append(ItemEnd(item_id))
+
+    def interrupt(self, now_s: float) -> list[Cut]:
+        """Silence the agent: drop what is queued, clear what Twilio holds, say what was cut."""
+        was_playing = self.ledger.lead_ms(now_s) > 0
+        cuts = self.ledger.cut(now_s)
+        self._queue.clear()
+        if was_playing or any(cut.heard_ms < cut.sent_ms for cut in cuts):
+            self._urgent.append(encode_clear(self.stream_sid))
+        return cuts
+
+    def is_quiet(self, now_s: float) -> bool:
+        """Nothing is queued, and all that was sent has been heard."""
+        return not self._queue and not self._urgent and not self.ledger.is_unheard(now_s)
+
+    def take(self, now_s: float) -> Batch:
+        """What may be written now. The caller writes it at once: it counts as sent."""
+        messages, self._urgent = self._urgent, []
+        frames: list[Frame] = []
+        ended: list[str] = []
+        lead_ms = self.ledger.lead_ms(now_s)
+        budget = int((LEAD_HIGH_MS - lead_ms) // FRAME_MS) if lead_ms < LEAD_LOW_MS else 0
+        while self._queue:
+            head = self._queue[0]
+            if isinstance(head, ItemEnd):
+                mark = self.ledger.complete(head.item_id, now_s)
+                ended.append(head.item_id)
+            elif budget > 0:
+                budget -= 1
+                frames.append(head)
+                messages.append(encode_media(self.stream_sid, head.payload))
+                mark = self.ledger.sent(head.item_id, FRAME_BYTES, now_s)
+            else:
+                break
+            self._queue.popleft()
+            if mark is not None:
+                messages.append(encode_mark(self.stream_sid, mark))
+        wait_s = None
+        if self._queue:
+            wait_s = max(0.0, (self.ledger.lead_ms(now_s) - LEAD_LOW_MS + 1) / 1000)
+        return Batch(messages, frames, ended, wait_s)
