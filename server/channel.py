@@ -1,0 +1,387 @@
+"""A WebSocket after its handshake: whole text messages in, text messages out, never waiting long.
+
+The libraries that make the handshakes would also carry the messages, but one of them loses bytes
+when a peer reads slowly (it ignores what `send` returns) and keeps all that arrives, and each adds
+and removes its hub listener for every read. So from the handshake on the socket is this channel's:
+one listener, read until dry, messages handed over in batches; writes are buffered within a bound,
+and a peer that does not read for 5 s is closed, never waited for.
+
+Bytes move in hub callbacks (`_on_readable`, `_on_writable`); nothing in them may block. Green
+threads call `receive`, `send` and `close`.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from server import green
+from server.errors import FAULTS
+from server.wire.limits import TokenBucket
+from server.wire.websocket import (
+    PONG,
+    TEXT,
+    Binary,
+    Close,
+    CloseCode,
+    Ping,
+    Receiver,
+    Text,
+    Violation,
+    encode,
+    encode_close,
+)
+
+log = logging.getLogger(__name__)
+
+READ_BYTES = 65536
+READS_PER_PASS = 4
+"""A flooding peer gets so many reads before the others have their turn."""
+MAX_UNREAD_BYTES = 1 << 20
+"""Messages waiting for `receive` beyond this stop the reading: TCP tells the peer to wait."""
+MAX_UNSENT_BYTES = 1 << 20
+WRITE_STALL_S = 5.0
+CLOSE_WAIT_S = 0.5
+"""How long a close handshake may take; both legs of a call must be gone within a second."""
+MESSAGE_DEADLINE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a peer may send."""
+
+    max_message_bytes: int
+    messages_per_s: float
+    message_burst: int
+    pings_per_s: float = 20.0
+    ping_burst: int = 40
+
+
+class ChannelClosed(Exception):
+    """Why the WebSocket is over. `code` is 1006 when no close frame came."""
+
+    def __init__(self, code: int, reason: str, *, by_peer: bool) -> None:
+        super().__init__(f"{code} {reason}".strip())
+        self.code = code
+        self.reason = reason
+        self.by_peer = by_peer
+
+
+class Channel:
+    """One WebSocket. `is_client` says which side masks."""
+
+    def __init__(self, sock: Any, *, is_client: bool, limits: Limits) -> None:
+        self._port = _Port(sock)
+        self._masked = is_client
+        self._limits = limits
+        now_s = time.monotonic()
+        self._messages = TokenBucket(limits.messages_per_s, limits.message_burst, now_s)
+        self._pings = TokenBucket(limits.pings_per_s, limits.ping_burst, now_s)
+        self._receiver = Receiver(expect_mask=not is_client, max_message_bytes=limits.max_message_bytes)
+        self._inbox: list[bytes] = []
+        self._inbox_bytes = 0
+        self._arrived = green.Signal()
+        self._unsent = bytearray()
+        self._closed: ChannelClosed | None = None
+        self._gone = green.Signal()
+        self._read_watch: green.Watch | None = None
+        self._write_watch: green.Watch | None = None
+        self._stall_timer: green.Timer | None = None
+        self._message_timer: green.Timer | None = None
+        self.ignored_binary = 0
+        _tune(sock)
+        self._watch_reads()
+
+    @property
+    def closed(self) -> ChannelClosed | None:
+        """Set as soon as nothing more can be sent."""
+        return self._closed
+
+    # Green threads
+
+    def receive(self, timeout_s: float | None = None) -> list[bytes]:
+        """The text messages that have come, in order; empty on time-out.
+
+        Blocks until there is one. Raises ChannelClosed once all that came was handed over.
+        """
+        if not self._inbox and self._closed is None:
+            self._arrived.wait(timeout_s)
+        if self._inbox:
+            batch, self._inbox, self._inbox_bytes = self._inbox, [], 0
+            if self._read_watch is None and self._closed is None:
+                self._watch_reads()
+                green.call_later(0, self._on_readable)  # TLS may hold bytes that epoll cannot see
+            return batch
+        if self._closed is not None:
+            raise self._closed
+        return []
+
+    def send(self, *messages: str) -> None:
+        """Send text messages in one write. Never blocks. Raises ChannelClosed."""
+        self.send_all(messages)
+
+    def send_all(self, messages: Iterable[str]) -> None:
+        """Like `send`."""
+        if self._closed is not None:
+            raise self._closed
+        masked = self._masked
+        self._write(b"".join([encode(TEXT, text.encode("utf-8"), masked=masked) for text in messages]))
+
+    def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
+        """Say goodbye, wait half a second at most for the peer's, and free the socket.
+
+        Harmless when called again, or when the peer closed first.
+        """
+        if self._closed is None:
+            self._finish(ChannelClosed(code, reason, by_peer=False), say=True)
+        if self._port.is_open and (self._unsent or not self._closed_by_peer()):
+            self._gone.wait(CLOSE_WAIT_S)
+        self._free()
+
+    def _closed_by_peer(self) -> bool:
+        return self._closed is not None and self._closed.by_peer
+
+    # In the hub
+
+    def _watch_reads(self) -> None:
+        if self._port.is_open:
+            self._read_watch = green.watch_readable(self._port.fileno, self._on_readable, self._lost)
+
+    def _is_reading(self) -> bool:
+        return self._read_watch is not None
+
+    def _on_readable(self) -> None:
+        if not self._is_reading():
+            return
+        try:
+            for _ in range(READS_PER_PASS):
+                data = self._port.read(READ_BYTES)
+                if data is None:
+                    return
+                if not data:
+                    self._lost("connection ended without a close frame")
+                    return
+                self._take(data)
+                if not self._is_reading():
+                    return
+                if len(data) < READ_BYTES and not self._port.pending():
+                    return
+            if self._port.pending():
+                green.call_later(0, self._on_readable)
+        except OSError as error:
+            self._lost(f"read failed: {error.strerror or error}")
+        except Exception:  # the hub would only print it, and this call would hang
+            log.exception("%s", FAULTS["KAV-199"].line("reading a WebSocket"))
+            self._lost("a fault of our own")
+
+    def _take(self, data: bytes) -> None:
+        now_s = time.monotonic()
+        for event in self._receiver.feed(data):
+            if self._closed is not None:  # ours is sent: nothing but the peer's close matters now
+                if isinstance(event, Close):
+                    self._gone.set()
+                continue
+            if isinstance(event, Text):
+                if self._messages.take(now_s):
+                    self._inbox.append(event.data)
+                    self._inbox_bytes += len(event.data)
+                else:
+                    self._refuse(CloseCode.POLICY, "too many messages")
+            elif isinstance(event, Ping):
+                if self._pings.take(now_s):
+                    self._write(encode(PONG, event.data, masked=self._masked))
+                else:
+                    self._refuse(CloseCode.POLICY, "too many pings")
+            elif isinstance(event, Binary):
+                self.ignored_binary += 1
+                if not self._messages.take(now_s):
+                    self._refuse(CloseCode.POLICY, "too many messages")
+            elif isinstance(event, Close):
+                self._peer_closed(event)
+            elif isinstance(event, Violation):
+                self._refuse(event.code, event.reason)
+        self._watch_for_stalled_message()
+        if self._inbox:
+            self._arrived.set()
+            if self._inbox_bytes > MAX_UNREAD_BYTES:
+                self._stop_reading()
+
+    def _peer_closed(self, close: Close) -> None:
+        self._closed = ChannelClosed(close.code, close.reason, by_peer=True)
+        self._write(encode_close(close.code, masked=self._masked))
+        self._stop_reading()
+        self._arrived.set()
+        if not self._unsent:
+            self._gone.set()
+
+    def _refuse(self, code: CloseCode, reason: str) -> None:
+        """Close with a code. Reading goes on, for nothing: closing a socket with unread bytes resets
+        the connection, and the peer might never see the code."""
+        self._finish(ChannelClosed(code, reason, by_peer=False), say=True)
+
+    def _finish(self, closed: ChannelClosed, *, say: bool) -> None:
+        if self._closed is not None:
+            return
+        self._closed = closed
+        if say:
+            self._write(encode_close(closed.code, closed.reason, masked=self._masked))
+        self._arrived.set()
+
+    def _lost(self, reason: str = "connection closed") -> None:
+        """The socket is of no more use."""
+        self._finish(ChannelClosed(CloseCode.ABNORMAL, reason, by_peer=True), say=False)
+        self._unsent.clear()
+        self._stop_reading()
+        self._stop_writing()
+        self._gone.set()
+
+    def _watch_for_stalled_message(self) -> None:
+        """A peer that announces a message and never finishes it is not waited for."""
+        if not self._receiver.is_mid_message:
+            if self._message_timer is not None:
+                self._message_timer.cancel()
+                self._message_timer = None
+        elif self._message_timer is None and self._closed is None:
+            self._message_timer = green.call_later(MESSAGE_DEADLINE_S, self._message_stalled)
+
+    def _message_stalled(self) -> None:
+        self._message_timer = None
+        if self._closed is None:
+            self._refuse(CloseCode.POLICY, "message not finished in time")
+
+    def _write(self, data: bytes) -> None:
+        if not self._port.is_open:
+            return
+        if self._unsent:
+            self._unsent += data
+        else:
+            try:
+                sent = self._port.write(data)
+            except OSError as error:
+                self._lost(f"write failed: {error.strerror or error}")
+                return
+            if sent == len(data):
+                return
+            self._unsent += memoryview(data)[sent:]
+            self._write_watch = green.watch_writable(self._port.fileno, self._on_writable, self._lost)
+            self._stall_timer = green.call_later(WRITE_STALL_S, self._write_stalled)
+        if len(self._unsent) > MAX_UNSENT_BYTES:
+            self._lost("peer does not read: too much waits to be sent")
+
+    def _on_writable(self) -> None:
+        try:
+            sent = self._port.write(self._unsent)
+        except OSError as error:
+            self._lost(f"write failed: {error.strerror or error}")
+            return
+        if not sent:
+            return
+        del self._unsent[:sent]
+        self._stop_stall_timer()
+        if self._unsent:
+            self._stall_timer = green.call_later(WRITE_STALL_S, self._write_stalled)
+        else:
+            self._stop_writing()
+            if self._closed_by_peer():
+                self._gone.set()
+
+    def _write_stalled(self) -> None:
+        self._stall_timer = None
+        self._lost(f"peer does not read: nothing could be sent for {WRITE_STALL_S:.0f} s")
+
+    def _stop_reading(self) -> None:
+        if self._read_watch is not None:
+            self._read_watch.stop()
+            self._read_watch = None
+
+    def _stop_writing(self) -> None:
+        if self._write_watch is not None:
+            self._write_watch.stop()
+            self._write_watch = None
+        self._stop_stall_timer()
+
+    def _stop_stall_timer(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
+
+    def _free(self) -> None:
+        self._stop_reading()
+        self._stop_writing()
+        if self._message_timer is not None:
+            self._message_timer.cancel()
+            self._message_timer = None
+        self._port.close()
+
+
+class _Port:
+    """Non-blocking reads and writes of a plain or TLS socket that another library set up.
+
+    Goes below the green socket's own methods, which would wait: for TLS to the SSL object.
+    """
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+        self.is_open = True
+        self.fileno: int = sock.fileno()
+        self._tls: Any = getattr(sock, "_sslobj", None)
+        plain = sock
+        while (inner := getattr(plain, "fd", None)) is not None:  # a green socket wraps the real one
+            plain = inner
+        self._plain = plain
+        if self._tls is None:
+            plain.setblocking(False)
+
+    def read(self, limit: int) -> bytes | None:
+        """Bytes; b"" at the end; None when there are none now. Raises OSError."""
+        try:
+            if self._tls is not None:
+                data: bytes = self._tls.read(limit)
+                return data
+            return bytes(self._plain.recv(limit))
+        except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return None
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+            return b""
+
+    def pending(self) -> bool:
+        """TLS has decrypted bytes that the kernel no longer reports."""
+        return self._tls is not None and self._tls.pending() > 0
+
+    def write(self, data: bytes | bytearray) -> int:
+        """How many bytes went out, 0 when none could. Raises OSError."""
+        try:
+            if self._tls is not None:
+                return int(self._tls.write(data))
+            return int(self._plain.send(data))
+        except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return 0
+
+    def close(self) -> None:
+        """Shut down before closing: closing alone wakes nobody who still waits on the socket."""
+        if self.is_open:
+            self.is_open = False
+            try:
+                self._sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # the peer was faster
+            self._sock.close()
+
+
+def _tune(sock: Any) -> None:
+    """Small messages leave at once; a peer that vanished without a word is noticed within 6 s."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", 2),
+        ("TCP_KEEPINTVL", 1),
+        ("TCP_KEEPCNT", 3),
+        ("TCP_USER_TIMEOUT", 5000),
+    ):
+        if (option := getattr(socket, name, None)) is not None:  # not every platform has all of them
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)

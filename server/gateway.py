@@ -1,0 +1,79 @@
+"""What every route and every call of one process shares. Built once by the app factory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from server.config import CallMode, Settings
+from server.metrics import Counters
+from server.store.live_calls import EndReason, LiveCalls
+from server.telephony.call_token import CallTokens
+from server.telephony.messages import Start
+from server.telephony.outbox import Frame, Outbox
+from server.telephony.signature import SignatureCheck
+
+
+class CallerLeg(Protocol):
+    """The side of a call that leads to Twilio, as a mode sees it."""
+
+    call_tag: str
+    tx_q: Outbox
+
+    def play(self, item_id: str, frame: bytes) -> None:
+        """Queue 20 ms for the caller. A full queue drops it, counts it and says so once."""
+
+    def end_item(self, item_id: str) -> None:
+        """The item's last frame was queued."""
+
+    def wake(self) -> None:
+        """Something was put on `tx_q` by other means: the tx loop shall look."""
+
+    def end(self, reason: EndReason, detail: str = "") -> None:
+        """End the call, from whatever green thread. Returns at once; the first reason counts."""
+
+
+class Mode(Protocol):
+    """What happens to the audio of one call. Called from the rx loop, but for `frames_sent`."""
+
+    name: CallMode
+
+    def start(self) -> None:
+        """The stream was accepted. Must not block."""
+
+    def on_media(self, payload: bytes, chunk: int | None) -> None:
+        """The caller's next audio, of any length."""
+
+    def on_dtmf(self, digit: str) -> None: ...
+
+    def on_mark(self, name: str) -> None:
+        """A mark came back; the ledger has been told already."""
+
+    def tick(self, now_s: float) -> None:
+        """About ten times a second: the place for deadlines."""
+
+    def frames_sent(self, frames: list[Frame], ended: list[str]) -> None:
+        """The tx loop wrote these frames, and these items are written to their end."""
+
+    def close(self) -> None:
+        """The call is over: free what `start` took. Blocks half a second at most."""
+
+
+ModeFactory = Callable[[CallerLeg, Start], Mode]
+
+
+@dataclass(slots=True)
+class Gateway:
+    """One process."""
+
+    settings: Settings
+    make_mode: ModeFactory
+    signature: SignatureCheck
+    tokens: CallTokens
+    calls: LiveCalls = field(default_factory=LiveCalls)
+    counters: Counters = field(default_factory=Counters)
+    unstarted_streams: int = 0
+    is_draining: bool = False
+    drain_streams: list[Callable[[float], None]] = field(default_factory=list)
+    """One per open stream: asks it to end at a pause, before the deadline given."""

@@ -1,0 +1,314 @@
+"""The caller's leg: one Twilio Media Streams WebSocket, the same for every mode.
+
+    Twilio ─▶ _rx_loop ─▶ mode.on_media           mode ─▶ tx_q ─▶ _tx_loop ─▶ Twilio
+
+`_rx_loop` runs in the green thread of the WebSocket's request and owns every decision about what
+came in. `_tx_loop` alone writes to the socket. Every end, whoever caused it, passes `end()` once
+and `_finish()` once: both legs are closed within a second and one line says why.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from server import green
+from server.channel import Channel, ChannelClosed, Limits
+from server.errors import FAULTS, CallRefused, TwilioProtocolError
+from server.gateway import Gateway, Mode
+from server.logs import call_tag
+from server.store.live_calls import EndReason
+from server.telephony.call_token import TokenVerdict
+from server.telephony.messages import Connected, Dtmf, Mark, Media, Start, Stop, Unknown, decode
+from server.telephony.outbox import Outbox
+from server.wire.websocket import CloseCode
+
+log = logging.getLogger(__name__)
+
+CALLER_LIMITS = Limits(max_message_bytes=64 * 1024, messages_per_s=250, message_burst=1500)
+"""Twilio sends 50 messages of 0.4 kB a second; after a stall of its own, many seconds of them at once."""
+
+START_WITHIN_S = 5.0
+SILENT_LEG_S = 15.0
+"""Twilio sends frames also while the caller is silent: none for so long means that nobody is there."""
+TICK_S = 0.1
+MAX_BROKEN_MESSAGES = 200
+"""A peer that sends nothing but nonsense is not a telephone."""
+
+_CLOSE_CODES = {
+    EndReason.REFUSED: CloseCode.POLICY,
+    EndReason.NO_START: CloseCode.POLICY,
+    EndReason.PROTOCOL: CloseCode.POLICY,
+    EndReason.DRAIN: CloseCode.GOING_AWAY,
+    EndReason.FAULT: CloseCode.SERVER_ERROR,
+}
+_WORTH_A_FAULT = {
+    EndReason.SILENT_LEG: "KAV-122",
+    EndReason.RESET: "KAV-122",
+    EndReason.NOT_READING: "KAV-123",
+}
+
+
+class MediaStream:
+    """One stream of one call, from the handshake to the line `WS_END`."""
+
+    def __init__(self, channel: Channel, gateway: Gateway, subprotocol: str | None) -> None:
+        self.call_tag = call_tag(None)
+        self.tx_q = Outbox("")
+        self.rx_frames = 0
+        self.tx_frames = 0
+        self._channel = channel
+        self._gateway = gateway
+        self._subprotocol = subprotocol
+        self._mode: Mode | None = None
+        self._start: Start | None = None
+        self._tx_wake = green.Signal()
+        self._opened_at = self._last_rx_at = time.monotonic()
+        self._next_tick_at = 0.0
+        self._end_reason: EndReason | None = None
+        self._end_detail = ""
+        self._broken_messages = 0
+        self._drain_by: float | None = None
+
+    # The rx side
+
+    def run(self) -> None:
+        """Serve the stream until it ends. Blocks; never raises but GreenletExit."""
+        log.info("WS_CONNECTED subprotocol=%s", self._subprotocol or "none")
+        self._gateway.unstarted_streams += 1
+        self._gateway.drain_streams.append(self._drain)
+        try:
+            self._rx_loop()
+        except ChannelClosed as closed:
+            self._note_end(*_reason_of(closed))
+        except CallRefused as refused:
+            self._gateway.counters.refused[refused.fault_id] += 1
+            log.warning("%s call=%s", FAULTS[refused.fault_id].line(str(refused)), self.call_tag)
+            self._note_end(EndReason.REFUSED, refused.fault_id)
+        except Exception:
+            log.exception("%s call=%s", FAULTS["KAV-199"].line(), self.call_tag)
+            self._note_end(EndReason.FAULT)
+        finally:
+            self._finish()
+
+    def _rx_loop(self) -> None:
+        """Until `stop`, a close of either side, or a refusal."""
+        while not self._is_over():
+            batch = self._channel.receive(TICK_S)
+            now_s = time.monotonic()
+            if batch:
+                self._last_rx_at = now_s
+            for text in batch:
+                self._on_message(text, now_s)
+                if self._is_over():
+                    return
+            if now_s >= self._next_tick_at:
+                self._next_tick_at = now_s + TICK_S
+                self._tick(now_s)
+
+    def _is_over(self) -> bool:
+        return self._end_reason is not None
+
+    def _on_message(self, text: bytes, now_s: float) -> None:
+        try:
+            message = decode(text)
+        except TwilioProtocolError as error:
+            self._broken(str(error))
+            return
+        match message:
+            case Media():
+                self._on_media(message)
+            case Mark():
+                self.tx_q.ledger.echoed(message.name, now_s)
+                if self._mode is not None:
+                    self._mode.on_mark(message.name)
+            case Dtmf():
+                if self._mode is not None:
+                    self._mode.on_dtmf(message.digit)
+            case Start():
+                self._on_start(message)
+            case Stop():
+                self._note_end(EndReason.STOP)
+            case Connected():
+                pass
+            case Unknown():
+                self._broken(f"unknown event {message.event!r}")
+
+    def _on_media(self, media: Media) -> None:
+        start, mode = self._start, self._mode
+        if start is None or mode is None:
+            self._broken("media before start")
+        elif media.stream_sid != start.stream_sid:
+            self._broken("media of another stream")
+        elif media.track not in ("inbound", "inbound_track"):
+            self._broken("media of a track that is not the caller's")
+        else:
+            self.rx_frames += 1
+            mode.on_media(media.payload, media.chunk)
+
+    def _on_start(self, start: Start) -> None:
+        if self._start is not None:
+            if start.stream_sid == self._start.stream_sid:
+                self._broken("a second start")
+                return
+            raise CallRefused("KAV-121", "a second start, of another stream")
+        self.call_tag = call_tag(start.call_sid)
+        if (start.encoding, start.sample_rate_hz, start.channels) != ("audio/x-mulaw", 8000, 1):
+            seen = f"{start.encoding} {start.sample_rate_hz} Hz, {start.channels} channel(s)"
+            raise CallRefused("KAV-115", seen[:80])
+        self._check_token(start)
+        self._start = start
+        self.tx_q.stream_sid = start.stream_sid
+        self._gateway.unstarted_streams -= 1
+        self._gateway.calls.began(start.call_sid, start.stream_sid)
+        self._gateway.counters.calls_started += 1
+        self._mode = self._gateway.make_mode(self, start)
+        log.info("CALL_START call=%s stream=%s mode=%s", self.call_tag, start.stream_sid, self._mode.name)
+        green.spawn(self._tx_loop)
+        self._mode.start()
+
+    def _check_token(self, start: Start) -> None:
+        """Before anything is paid for. Without a Twilio token nothing here is, unless the operator
+        allowed it: then a bare diagnostic stream may do without; a wrong token is wrong everywhere."""
+        settings = self._gateway.settings
+        token = start.parameters.get("token")
+        is_free = not settings.twilio_auth_tokens and not settings.allow_unsigned_ai
+        if token is None and is_free:
+            return
+        verdict = self._gateway.tokens.take(token, start.call_sid, time.time())
+        if verdict is not TokenVerdict.GOOD:
+            raise CallRefused("KAV-114", str(verdict))
+
+    def _broken(self, seen: str) -> None:
+        """A message that is dropped: said once, counted always, too many end the stream."""
+        self._gateway.counters.frames_dropped["protocol"] += 1
+        self._broken_messages += 1
+        if self._broken_messages == 1:
+            log.warning("%s call=%s", FAULTS["KAV-121"].line(seen), self.call_tag)
+        elif self._broken_messages > MAX_BROKEN_MESSAGES:
+            self._note_end(EndReason.PROTOCOL, f"{self._broken_messages} messages that mean nothing")
+
+    def _tick(self, now_s: float) -> None:
+        settings = self._gateway.settings
+        if self._start is None:
+            if now_s - self._opened_at > START_WITHIN_S:
+                raise CallRefused("KAV-116", f"none in {START_WITHIN_S:.0f} s")
+            if self._drain_by is not None:
+                self._note_end(EndReason.DRAIN)
+            return
+        if now_s - self._last_rx_at > SILENT_LEG_S:
+            self._note_end(EndReason.SILENT_LEG, f"no message for {SILENT_LEG_S:.0f} s")
+        elif now_s - self._opened_at > settings.max_call_seconds:
+            self._note_end(EndReason.MAX_DURATION, f"{settings.max_call_seconds} s")
+        elif self._drain_by is not None and (now_s > self._drain_by or self.tx_q.is_quiet(now_s)):
+            self._note_end(EndReason.DRAIN)
+        elif self._mode is not None:
+            self._mode.tick(now_s)
+
+    def _drain(self, deadline_s: float) -> None:
+        """The process ends: this stream ends at the next pause of the agent, or at the deadline."""
+        self._drain_by = deadline_s
+
+    # The tx side
+
+    def _tx_loop(self) -> None:
+        """Write what is due, sleep until more is. Until the channel closes; the only writer."""
+        try:
+            while self._channel.closed is None:
+                batch = self.tx_q.take(time.monotonic())
+                if batch.messages:
+                    self._channel.send_all(batch.messages)
+                if batch.frames or batch.ended:
+                    self.tx_frames += len(batch.frames)
+                    if self._mode is not None:
+                        self._mode.frames_sent(batch.frames, batch.ended)
+                self._tx_wake.wait(batch.wait_s)
+        except ChannelClosed:
+            pass  # the rx loop sees it too, and says so
+        except Exception:
+            log.exception("%s call=%s", FAULTS["KAV-199"].line("tx loop"), self.call_tag)
+            self.end(EndReason.FAULT)
+
+    # What a mode may ask (gateway.CallerLeg)
+
+    def play(self, item_id: str, frame: bytes) -> None:
+        if self.tx_q.put_frame(item_id, frame):
+            self._tx_wake.set()
+            return
+        self._gateway.counters.frames_dropped["queue_full"] += 1
+        if self.tx_q.dropped_frames == 1:
+            log.warning("%s call=%s", FAULTS["KAV-138"].line(), self.call_tag)
+
+    def end_item(self, item_id: str) -> None:
+        self.tx_q.end_item(item_id)
+        self._tx_wake.set()
+
+    def wake(self) -> None:
+        self._tx_wake.set()
+
+    def end(self, reason: EndReason, detail: str = "") -> None:
+        if self._note_end(reason, detail):
+            green.spawn(self._channel.close, *self._closing_words())
+
+    # The end
+
+    def _note_end(self, reason: EndReason, detail: str = "") -> bool:
+        if self._end_reason is not None:
+            return False
+        self._end_reason, self._end_detail = reason, detail
+        return True
+
+    def _closing_words(self) -> tuple[int, str]:
+        reason = self._end_reason or EndReason.FAULT
+        return _CLOSE_CODES.get(reason, CloseCode.NORMAL), reason
+
+    def _finish(self) -> None:
+        """Close both legs, count, and say how it went. Runs also when the thread is killed."""
+        gateway, start = self._gateway, self._start
+        reason = self._end_reason or EndReason.DRAIN  # nothing but the worker's own end kills a stream
+        self._end_reason = reason
+        gateway.drain_streams.remove(self._drain)
+        if start is None:
+            gateway.unstarted_streams -= 1
+        else:
+            gateway.calls.ended(start.call_sid, start.stream_sid, reason)
+            gateway.counters.calls_ended[reason] += 1
+        gateway.counters.caller_frames_in += self.rx_frames
+        gateway.counters.caller_frames_out += self.tx_frames
+        closing: list[Callable[[], None]] = [lambda: self._channel.close(*self._closing_words())]
+        if self._mode is not None:
+            closing.append(self._mode.close)
+        try:
+            for thread in [green.spawn(close) for close in closing]:
+                thread.wait()
+        finally:
+            self._tx_wake.set()
+            self._say_goodbye(reason)
+
+    def _say_goodbye(self, reason: EndReason) -> None:
+        sid = self._start.stream_sid if self._start else "none"
+        log.info(
+            "WS_STOP sid=%s rx=%d tx=%d call=%s reason=%s",
+            sid,
+            self.rx_frames,
+            self.tx_frames,
+            self.call_tag,
+            reason,
+        )
+        if self._end_detail and (fault_id := _WORTH_A_FAULT.get(reason)):
+            log.warning("%s call=%s", FAULTS[fault_id].line(self._end_detail), self.call_tag)
+        seconds = time.monotonic() - self._opened_at
+        log.info(
+            "WS_END call=%s duration_s=%.1f reason=%s %s", self.call_tag, seconds, reason, self._end_detail
+        )
+
+
+def _reason_of(closed: ChannelClosed) -> tuple[EndReason, str]:
+    if "does not read" in closed.reason:
+        return EndReason.NOT_READING, closed.reason
+    if closed.code == CloseCode.ABNORMAL:
+        return EndReason.RESET, closed.reason
+    if not closed.by_peer:  # the channel refused what came
+        return EndReason.PROTOCOL, str(closed)
+    return EndReason.CLOSED, str(closed)

@@ -1,0 +1,376 @@
+"""Realtime mode: the caller talks with a model over two sockets.
+
+    caller ─▶ on_media ─▶ Ear ─▶ client.append_audio ─▶ model
+    caller ◀─ tx_q ◀─ _realtime_audio_out_loop ◀─ audio_out_queue ◀─ _model_loop ◀─ model
+
+Audio stays G.711 μ-law from end to end. Three green threads beside the stream's own: the model's
+loop (connects, configures, then reads events, which decide), the audio-out loop (whole frames, in
+order), and nobody else. What has been heard is the ledger's business, whose audio is still wanted
+that of `Responses`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from typing import assert_never
+
+from server import green
+from server.audio.ear import Ear
+from server.audio.framing import Framer
+from server.audio_trail import AudioTrail
+from server.config import CallMode, Settings
+from server.errors import FAULTS, ModelRefused, ModelUnreachable
+from server.gateway import CallerLeg
+from server.logs import clean
+from server.metrics import Counters, count_unknown
+from server.realtime import events
+from server.realtime.commands import END_CALL_TOOL, greeting_instructions, greeting_tokens
+from server.realtime.events import ErrorKind, Event, FunctionCall, ServerError, classify
+from server.realtime.responses import Request, Responses
+from server.services.openai_realtime_client import END, Endpoint, OpenAIRealtimeClient
+from server.store.live_calls import EndReason
+from server.telephony.messages import Start
+from server.telephony.outbox import Frame
+
+log = logging.getLogger(__name__)
+
+READY_WITHIN_S = 5.0
+FIRST_AUDIO_WITHIN_S = 6.0
+"""The longest a caller waits for the first voice before the call ends with words instead."""
+MAX_RETRIES = 2
+RETRY_AFTER_S = 0.5
+MAX_EARLY_FRAMES = 500
+"""The caller's audio kept while the session is not ready: 10 s."""
+KEYS_PAUSE_S = 1.5
+VOICE_LOG_EVERY_S = 2.0
+
+_FAULT_OF_CODE = {
+    "invalid_api_key": "KAV-132",
+    "insufficient_quota": "KAV-133",
+    "account_deactivated": "KAV-133",
+    "billing_hard_limit_reached": "KAV-133",
+    "beta_api_shape_disabled": "KAV-134",
+}
+
+
+class RealtimeMode:
+    """One call with a model."""
+
+    def __init__(
+        self,
+        caller: CallerLeg,
+        start: Start,
+        settings: Settings,
+        endpoint: Endpoint,
+        counters: Counters,
+        name: CallMode,
+    ) -> None:
+        self.name = name
+        self._caller = caller
+        self._settings = settings
+        self._counters = counters
+        self._business = start.parameters.get("business", "1")[:40]
+        self._tag = caller.call_tag
+        self._trail = AudioTrail(self._tag, traces_all=settings.call_trace)
+        self._client = OpenAIRealtimeClient(endpoint, self._on_event, self._tag)
+        self._responses = Responses()
+        self._ear = Ear(
+            settings.voice_threshold, settings.min_consecutive_voice_frames, gate=settings.noise_gate
+        )
+        self._began_at = time.monotonic()
+        self._is_ready = False
+        self._early: deque[bytes] = deque(maxlen=MAX_EARLY_FRAMES)
+        self._threads: list[green.Thread] = []
+        self._keys = ""
+        self._keys_at = 0.0
+        self._hangs_up = False
+        self._retries = 0
+        self._retry_at: float | None = None
+        self._voice_logged_at = 0.0
+
+    @property
+    def realtime_tx_frames(self) -> int:
+        """Frames of the model that were queued for the caller."""
+        return self._trail.queued_frames
+
+    @property
+    def realtime_tx_bytes(self) -> int:
+        return self._trail.queued_bytes
+
+    # From the stream
+
+    def start(self) -> None:
+        self._threads = [green.spawn(self._model_loop), green.spawn(self._realtime_audio_out_loop)]
+
+    def on_media(self, payload: bytes, chunk: int | None) -> None:
+        """Every frame counts on the model's clock: one that is not worth hearing goes as silence."""
+        for heard in self._ear.hear(payload):
+            if heard.voice.started:
+                self._say_voice(heard.voice.rms, heard.voice.threshold)
+            if self._is_ready:
+                self._client.append_audio(heard.payload)
+            else:
+                self._early.append(heard.payload)
+
+    def on_dtmf(self, digit: str) -> None:
+        """Keys are collected while they follow each other, then told to the model as text."""
+        self._keys += digit
+        self._keys_at = time.monotonic()
+        if digit == "#":
+            self._tell_keys()
+
+    def on_mark(self, name: str) -> None:
+        pass  # the ledger knows
+
+    def tick(self, now_s: float) -> None:
+        waited_s = now_s - self._began_at
+        if self._keys and now_s - self._keys_at > KEYS_PAUSE_S:
+            self._tell_keys()
+        if self._retry_at is not None and now_s >= self._retry_at:
+            self._retry_at = None
+            self._ask(self._client.commands.create_response if self._trail.has_spoken else self._greeting)
+        if not self._is_ready and waited_s > READY_WITHIN_S:
+            self._fail(EndReason.MODEL_UNREACHABLE, "KAV-131", f"no session within {READY_WITHIN_S:.0f} s")
+        elif self._trail.first_audio_at is None and waited_s > FIRST_AUDIO_WITHIN_S:
+            self._fail(EndReason.MODEL_SILENT, "KAV-137", f"nothing within {FIRST_AUDIO_WITHIN_S:.0f} s")
+        elif self._hangs_up and not self._responses.is_active and self._caller.tx_q.is_quiet(now_s):
+            self._caller.end(EndReason.AGENT_HANGUP)
+
+    def frames_sent(self, frames: list[Frame], ended: list[str]) -> None:
+        self._trail.sent(frames, ended)
+
+    def close(self) -> None:
+        self._client.close()
+        for thread in self._threads:
+            thread.kill()
+
+    # The model's leg
+
+    def _model_loop(self) -> None:
+        """Connect, configure, read events until either side ends the session."""
+        try:
+            connected_ms = self._client.connect()
+            log.info("[REALTIME] connected to model in %d ms, call_sid=%s", connected_ms, self._tag)
+            log.info(
+                "[VOICE] Using voice=%s for entire call (business=%s)", self._settings.voice, self._business
+            )
+            self._client.configure_session(
+                voice=self._settings.voice,
+                instructions=self._settings.instructions_text,
+                language=self._settings.call_language,
+                tools=(END_CALL_TOOL,),
+            )
+            closed = self._client.read_events()
+            self._fail(EndReason.MODEL_GONE, "KAV-135", str(closed))
+        except ModelRefused as error:
+            self._fail(EndReason.MODEL_REFUSED, _FAULT_OF_CODE.get(error.code, "KAV-131"), str(error))
+        except ModelUnreachable as error:
+            self._fail(EndReason.MODEL_UNREACHABLE, "KAV-131", str(error))
+        except Exception:
+            log.exception("%s call=%s", FAULTS["KAV-199"].line("model loop"), self._tag)
+            self._caller.end(EndReason.FAULT)
+
+    def _on_event(self, kind: str, event: Event) -> None:
+        match event:
+            case events.AudioDelta():
+                self._on_audio(event)
+            case events.SpeechStarted():
+                self._barge_in()
+            case events.SessionUpdated():
+                self._on_ready()
+            case events.ResponseCreated():
+                self._responses.created(event.response_id)
+            case events.ResponseDone():
+                self._on_response_done(event)
+            case events.AgentTranscript():
+                log.info("[REALTIME] AI said: %s call_sid=%s", clean(event.text), self._tag)
+            case events.CallerTranscript():
+                log.debug("[REALTIME] caller said: %s call_sid=%s", clean(event.text), self._tag)
+            case events.ServerError():
+                self._on_error(event)
+            case events.Unknown():
+                if count_unknown(self._counters, event.type):
+                    log.warning("[REALTIME] unknown event type: %s call_sid=%s", clean(event.type), self._tag)
+            case events.SessionCreated() | events.SpeechStopped() | events.AudioDone() | events.Other():
+                pass
+            case _:
+                assert_never(event)
+
+    def _on_ready(self) -> None:
+        """The settings are in force: what the caller said meanwhile, then the greeting."""
+        if self._is_ready:
+            return
+        self._is_ready = True
+        while self._early:
+            self._client.append_audio(self._early.popleft())
+        self._trail.asked()
+        self._ask(self._greeting)
+
+    def _greeting(self) -> str:
+        text = self._settings.greeting_text
+        max_tokens = greeting_tokens(text)
+        log.info(
+            "[GREETING] max_tokens=%d for greeting length=%d chars call_sid=%s",
+            max_tokens,
+            len(text),
+            self._tag,
+        )
+        words = greeting_instructions(text, self._settings.call_language)
+        return self._client.commands.create_response(words, max_tokens)
+
+    def _ask(self, request: Request) -> None:
+        self._send(self._responses.ask(request))
+
+    def _send(self, text: str | None) -> None:
+        if text is not None:
+            self._client.send(text)
+
+    def _on_audio(self, delta: events.AudioDelta) -> None:
+        """Before the chunk is queued: so that a barge-in names an item of which nothing was sent yet."""
+        if self._responses.is_abandoned(delta.response_id):
+            return
+        if self._trail.came(delta.item_id, len(delta.payload)):
+            self._caller.tx_q.ledger.expect(delta.item_id)
+
+    def _on_response_done(self, done: events.ResponseDone) -> None:
+        self._send(self._responses.done(done.response_id))
+        if done.status == "completed":
+            self._retries = 0
+            for call in done.function_calls:
+                self._on_function_call(call)
+        elif done.status == "failed":
+            self._on_failed(done.error or ServerError("server_error", "", "no reason given", "", ""))
+        elif done.status == "incomplete":
+            log.warning("[REALTIME] response incomplete: %s call_sid=%s", clean(done.reason), self._tag)
+
+    def _on_failed(self, error: ServerError) -> None:
+        """A response came to nothing, and the caller waits for it: ask again, twice at most."""
+        if classify(error) is not ErrorKind.TRANSIENT:
+            self._on_error(error)
+        elif self._retries >= MAX_RETRIES:
+            self._fail(EndReason.MODEL_SILENT, "KAV-137", clean(error.message))
+        else:
+            self._counters.model_errors["transient"] += 1
+            self._retries += 1
+            self._retry_at = time.monotonic() + RETRY_AFTER_S * self._retries
+            log.warning(
+                "%s call=%s", FAULTS["KAV-136"].line(clean(f"{error.code} {error.message}")), self._tag
+            )
+
+    def _on_function_call(self, call: FunctionCall) -> None:
+        if call.name == "end_call":
+            self._hangs_up = True
+            self._client.send(self._client.commands.function_output(call.call_id, {"ok": True}))
+            return
+        log.warning("[REALTIME] unknown tool %s call_sid=%s", clean(call.name, 60), self._tag)
+        self._client.send(
+            self._client.commands.function_output(call.call_id, {"error": "there is no such tool"})
+        )
+        self._ask(self._client.commands.create_response)
+
+    def _on_error(self, error: ServerError) -> None:
+        kind = classify(error)
+        self._counters.model_errors[kind.name.lower()] += 1
+        seen = clean(f"{error.code or error.type} {error.param} {error.message}".strip())
+        match kind:
+            case ErrorKind.ACTIVE_RESPONSE:
+                self._send(self._responses.lost_race())
+            case ErrorKind.BENIGN:
+                log.info("[REALTIME] harmless error: %s call_sid=%s", seen, self._tag)
+            case ErrorKind.FATAL:
+                self._fail(EndReason.MODEL_REFUSED, _FAULT_OF_CODE.get(error.code, "KAV-131"), seen)
+            case ErrorKind.SESSION_OVER:
+                self._fail(EndReason.MODEL_GONE, "KAV-135", seen)
+            case ErrorKind.REFUSED | ErrorKind.TRANSIENT:
+                if error.event_id == self._client.settings_event_id or not self._is_ready:
+                    self._fail(EndReason.MODEL_REFUSED, "KAV-134", seen)
+                    return
+                self._responses.refused()
+                log.warning("%s call=%s", FAULTS["KAV-136"].line(seen), self._tag)
+            case _:
+                assert_never(kind)
+
+    def _barge_in(self) -> None:
+        """The caller speaks. Fall silent first; then tell the model which words were never heard."""
+        now_s = time.monotonic()
+        self._hangs_up = False  # whoever interrupts a goodbye wants to go on
+        is_playing = not self._caller.tx_q.is_quiet(now_s)
+        self._responses.abandon()
+        if not is_playing:
+            return
+        cuts = self._caller.tx_q.interrupt(now_s)
+        self._caller.wake()
+        self._counters.barge_ins += 1
+        for cut in cuts:
+            self._trail.forget(cut.item_id)
+            commands = self._client.commands
+            if cut.heard_ms:
+                self._client.send(commands.truncate(cut.item_id, cut.heard_ms))
+            else:
+                self._client.send(commands.delete_item(cut.item_id))
+            log.info(
+                "[BARGE_IN] item=%s heard_ms=%d sent_ms=%d call_sid=%s",
+                clean(cut.item_id, 40),
+                cut.heard_ms,
+                cut.sent_ms,
+                self._tag,
+            )
+
+    def _tell_keys(self) -> None:
+        keys, self._keys = self._keys, ""
+        if self._is_ready:
+            self._client.send(self._client.commands.say_as_caller(f"[keys] {keys}"))
+            self._ask(self._client.commands.create_response)
+
+    # The way out
+
+    def _realtime_audio_out_loop(self) -> None:
+        """Cut the model's audio into frames and queue them for the caller, in order, until END."""
+        item_id, framer = "", Framer()
+        try:
+            for chunk in iter(self._client.audio_out_queue.get, END):
+                self._client.chunk_taken(chunk)
+                if self._responses.is_abandoned(chunk.response_id):
+                    continue
+                if chunk.item_id != item_id:
+                    self._end_item(item_id, framer)  # a cancelled item never says that it is done
+                    item_id, framer = chunk.item_id, Framer()
+                if chunk.payload:
+                    self._play(item_id, framer.push(chunk.payload))
+                else:
+                    self._end_item(item_id, framer)
+                    item_id = ""
+        except Exception:
+            log.exception("%s call=%s", FAULTS["KAV-199"].line("audio out loop"), self._tag)
+            self._caller.end(EndReason.FAULT)
+
+    def _play(self, item_id: str, frames: list[bytes]) -> None:
+        for frame in frames:
+            self._caller.play(item_id, frame)
+        self._trail.queued(item_id, len(frames), sum(map(len, frames)))
+
+    def _end_item(self, item_id: str, framer: Framer) -> None:
+        """Pad the last partial frame and mark the item's end, unless it was interrupted meanwhile."""
+        last = framer.flush()
+        if self._trail.knows(item_id):
+            if last is not None:
+                self._play(item_id, [last])
+            self._caller.end_item(item_id)
+            self._trail.item_queued(item_id)
+
+    # Words
+
+    def _fail(self, reason: EndReason, fault_id: str, seen: str) -> None:
+        """End the call because of the model: `stream_ended` then answers with the apology."""
+        if not self._client.is_closed:
+            log.error("%s call=%s", FAULTS[fault_id].line(seen), self._tag)
+            self._counters.refused[fault_id] += 1
+        self._caller.end(reason, fault_id)
+
+    def _say_voice(self, level: int, threshold: int) -> None:
+        now_s = time.monotonic()
+        if now_s - self._voice_logged_at >= VOICE_LOG_EVERY_S:
+            self._voice_logged_at = now_s
+            log.info("[REAL_VOICE] rms=%d > %d (voice detected) call_sid=%s", level, threshold, self._tag)
