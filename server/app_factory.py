@@ -82,7 +82,7 @@ def _mode_factory(settings: Settings, counters: Counters) -> ModeFactory:
         # Only here: it is no part of a process that serves a real model.
         from server.simulator.realtime_server import RealtimeServer
 
-        model = RealtimeServer()
+        model = RealtimeServer(max_sessions=settings.max_calls + 8)
         model.start()
         endpoint = Endpoint(model.url, "demo", "demo", Dialect.GA)
     else:

@@ -78,8 +78,8 @@ class AudioTrail:
 
     def sent(self, frames: list[Frame], ended: list[str]) -> None:
         """The tx loop wrote these frames, and these items to their end."""
-        self.sent_frames += len(frames)
         for frame in frames:
+            self.sent_frames += 1
             tally = self._items.get(frame.item_id)
             if tally is None:
                 continue

@@ -22,13 +22,17 @@ class CallerLeg(Protocol):
     tx_q: Outbox
 
     def play(self, item_id: str, frame: bytes) -> None:
-        """Queue 20 ms for the caller. A full queue drops it, counts it and says so once."""
+        """Queue 20 ms for the caller; `wake` or `flush` must follow. A full queue drops it, counts it
+        and says so once."""
 
     def end_item(self, item_id: str) -> None:
-        """The item's last frame was queued."""
+        """The item's last frame was queued; `wake` or `flush` must follow."""
 
     def wake(self) -> None:
-        """Something was put on `tx_q` by other means: the tx loop shall look."""
+        """`tx_q` has changed: the tx loop shall look."""
+
+    def flush(self) -> None:
+        """Write what of `tx_q` is due, here and now. Never blocks: for hub callbacks."""
 
     def end(self, reason: EndReason, detail: str = "") -> None:
         """End the call, from whatever green thread. Returns at once; the first reason counts."""
@@ -42,8 +46,9 @@ class Mode(Protocol):
     def start(self) -> None:
         """The stream was accepted. Must not block."""
 
-    def on_media(self, payload: bytes, chunk: int | None) -> None:
-        """The caller's next audio, of any length."""
+    def on_media(self, payload: bytes, chunk: int | None, payload_b64: str | None = None) -> None:
+        """The caller's next audio, of any length; as base64 too where it is at hand. Must not block:
+        plain media comes in the hub's own callback."""
 
     def on_dtmf(self, digit: str) -> None: ...
 
@@ -54,7 +59,7 @@ class Mode(Protocol):
         """About ten times a second: the place for deadlines."""
 
     def frames_sent(self, frames: list[Frame], ended: list[str]) -> None:
-        """The tx loop wrote these frames, and these items are written to their end."""
+        """The stream wrote these frames, and these items are written to their end."""
 
     def close(self) -> None:
         """The call is over: free what `start` took. Blocks half a second at most."""

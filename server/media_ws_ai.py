@@ -19,6 +19,7 @@ from typing import assert_never
 from server import green
 from server.audio.ear import Ear
 from server.audio.framing import Framer
+from server.audio.g711 import SILENT_FRAME_B64
 from server.audio_trail import AudioTrail
 from server.config import CallMode, Settings
 from server.errors import FAULTS, ModelRefused, ModelUnreachable
@@ -75,7 +76,11 @@ class RealtimeMode:
         self._tag = caller.call_tag
         self._trail = AudioTrail(self._tag, traces_all=settings.call_trace)
         self._client = OpenAIRealtimeClient(endpoint, self._on_event, self._tag)
+        self._client.plain_audio = self._on_plain_audio
         self._responses = Responses()
+        self._out_item = ""
+        """The item whose audio is on its way; empty between items."""
+        self._out_framer = Framer()
         self._ear = Ear(
             settings.voice_threshold, settings.min_consecutive_voice_frames, gate=settings.noise_gate
         )
@@ -104,13 +109,18 @@ class RealtimeMode:
     def start(self) -> None:
         self._threads = [green.spawn(self._model_loop), green.spawn(self._realtime_audio_out_loop)]
 
-    def on_media(self, payload: bytes, chunk: int | None) -> None:
+    def on_media(self, payload: bytes, chunk: int | None, payload_b64: str | None = None) -> None:
         """Every frame counts on the model's clock: one that is not worth hearing goes as silence."""
         for heard in self._ear.hear(payload):
             if heard.voice.started:
                 self._say_voice(heard.voice.rms, heard.voice.threshold)
             if self._is_ready:
-                self._client.append_audio(heard.payload)
+                if heard.is_gated:
+                    self._client.append_audio(heard.payload, SILENT_FRAME_B64)
+                else:
+                    self._client.append_audio(
+                        heard.payload, payload_b64 if heard.payload is payload else None
+                    )
             else:
                 self._early.append(heard.payload)
 
@@ -328,37 +338,46 @@ class RealtimeMode:
 
     def _realtime_audio_out_loop(self) -> None:
         """Cut the model's audio into frames and queue them for the caller, in order, until END."""
-        item_id, framer = "", Framer()
         try:
             for chunk in iter(self._client.audio_out_queue.get, END):
                 self._client.chunk_taken(chunk)
                 if self._responses.is_abandoned(chunk.response_id):
                     continue
-                if chunk.item_id != item_id:
-                    self._end_item(item_id, framer)  # a cancelled item never says that it is done
-                    item_id, framer = chunk.item_id, Framer()
+                if chunk.item_id != self._out_item:
+                    self._end_item()  # a cancelled item never says that it is done
+                    self._out_item, self._out_framer = chunk.item_id, Framer()
                 if chunk.payload:
-                    self._play(item_id, framer.push(chunk.payload))
+                    self._play(self._out_framer.push(chunk.payload))
                 else:
-                    self._end_item(item_id, framer)
-                    item_id = ""
+                    self._end_item()
+                self._caller.wake()
         except Exception:
             log.exception("%s call=%s", FAULTS["KAV-199"].line("audio out loop"), self._tag)
             self._caller.end(EndReason.FAULT)
 
-    def _play(self, item_id: str, frames: list[bytes]) -> None:
-        for frame in frames:
-            self._caller.play(item_id, frame)
-        self._trail.queued(item_id, len(frames), sum(map(len, frames)))
+    def _on_plain_audio(self, response_id: str, item_id: str, payload: bytes) -> bool:
+        """The short way out, in the hub: true when `payload` continued the item under way and is on
+        its way to the caller. The loop above would have done the same, two green threads later."""
+        if item_id != self._out_item or self._responses.is_abandoned(response_id):
+            return False
+        self._play(self._out_framer.push(payload))
+        self._caller.flush()
+        return True
 
-    def _end_item(self, item_id: str, framer: Framer) -> None:
+    def _play(self, frames: list[bytes]) -> None:
+        for frame in frames:
+            self._caller.play(self._out_item, frame)
+        self._trail.queued(self._out_item, len(frames), sum(map(len, frames)))
+
+    def _end_item(self) -> None:
         """Pad the last partial frame and mark the item's end, unless it was interrupted meanwhile."""
-        last = framer.flush()
-        if self._trail.knows(item_id):
+        last = self._out_framer.flush()
+        if self._trail.knows(self._out_item):
             if last is not None:
-                self._play(item_id, [last])
-            self._caller.end_item(item_id)
-            self._trail.item_queued(item_id)
+                self._play([last])
+            self._caller.end_item(self._out_item)
+            self._trail.item_queued(self._out_item)
+        self._out_item = ""
 
     # Words
 

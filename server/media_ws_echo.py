@@ -36,7 +36,7 @@ class EchoMode:
     def start(self) -> None:
         pass
 
-    def on_media(self, payload: bytes, chunk: int | None) -> None:
+    def on_media(self, payload: bytes, chunk: int | None, payload_b64: str | None = None) -> None:
         self._frames_in += 1
         if chunk is not None:
             if self._last_chunk and chunk > self._last_chunk + 1:
@@ -47,6 +47,7 @@ class EchoMode:
         else:
             for frame in self._framer.push(payload):
                 self._caller.play(ITEM_ID, frame)
+        self._caller.flush()
 
     def on_dtmf(self, digit: str) -> None:
         pass

@@ -12,7 +12,7 @@ from server.audio.g711 import FRAME_BYTES, SILENT_FRAME, rms
 from server.audio.vad import NoiseGate, Voice, VoiceDetector
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one for each frame of each call
 class Heard:
     """One frame, as the model shall hear it."""
 

@@ -8,6 +8,7 @@ sample, 8 bytes are one millisecond, and a frame is 20 ms. Levels are RMS on the
 from __future__ import annotations
 
 import audioop
+import base64
 
 SAMPLE_RATE_HZ = 8000
 BYTES_PER_MS = 8
@@ -17,6 +18,7 @@ FRAME_BYTES = FRAME_MS * BYTES_PER_MS
 SILENCE = b"\xff"
 """μ-law zero. 0x00 is full-scale negative: a zero-filled buffer is loud noise."""
 SILENT_FRAME = SILENCE * FRAME_BYTES
+SILENT_FRAME_B64 = base64.b64encode(SILENT_FRAME).decode("ascii")
 
 
 def rms(payload: bytes) -> int:

@@ -39,7 +39,7 @@ class NoiseFloor:
         return self._floor
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one for each frame of each call
 class Voice:
     """What one frame of 20 ms told."""
 

@@ -24,7 +24,7 @@ MAX_QUEUED_FRAMES = 5 * 60 * 1000 // FRAME_MS
 """Five minutes of speech: far more than an answer, far less than Twilio's ten (31931)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one for each frame of each call
 class Frame:
     """20 ms of one item, ready for Twilio."""
 
