@@ -31,6 +31,9 @@ DRAIN_LISTENER_S = 1.0
 LAST_WORDS_S = 1.5
 """Of the drain's deadline this much is kept for closing handshakes."""
 
+DEMO_MESSAGE_BYTES = 256 * 1024
+"""Our own frames are 0.3 kB; a large message would hold the hub that the demo shares with the calls."""
+
 
 class GatewayApp(Flask):
     """The WSGI application, with what the worker calls when the process shall end."""
@@ -80,9 +83,14 @@ def _mode_factory(settings: Settings, counters: Counters) -> ModeFactory:
         return lambda caller, start: EchoMode(caller)
     if name is CallMode.DEMO:
         # Only here: it is no part of a process that serves a real model.
-        from server.simulator.realtime_server import RealtimeServer
+        from server.simulator.realtime.persona import demo_personas
+        from server.simulator.realtime.server import RealtimeServer
 
-        model = RealtimeServer(max_sessions=settings.max_calls + 8)
+        model = RealtimeServer(
+            persona_factory=demo_personas(settings.call_language),
+            max_sessions=settings.max_calls + 8,
+            max_message_bytes=DEMO_MESSAGE_BYTES,
+        )
         model.start()
         endpoint = Endpoint(model.url, "demo", "demo", Dialect.GA)
     else:

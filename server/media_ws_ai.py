@@ -297,7 +297,7 @@ class RealtimeMode:
                 if error.event_id == self._client.settings_event_id or not self._is_ready:
                     self._fail(EndReason.MODEL_REFUSED, "KAV-134", seen)
                     return
-                self._responses.refused()
+                self._send(self._responses.refused())
                 log.warning("%s call=%s", FAULTS["KAV-136"].line(seen), self._tag)
             case _:
                 assert_never(kind)

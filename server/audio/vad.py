@@ -18,25 +18,34 @@ from server.audio.g711 import FRAME_MS
 
 NOISE_MARGIN = 2.5
 """How far above the noise floor voice must stand: 8 dB."""
+FLOOR_START = 30.0
+"""A usual line. Not the first frame's level: a caller may speak from the first frame on."""
 FLOOR_RISE = 1.01
 """Per frame: the floor doubles in 1.4 s of steady noise, and a spoken sentence hardly moves it."""
-FLOOR_LIMIT = 400
+FLOOR_LIMIT = 400.0
 """A floor above this would be speech, not a line (telephone speech starts near 500)."""
+
+GATE_MARGIN = 1.3
+"""How far above the line's usual noise a frame must stand to be let through: 2.3 dB. An onset over line
+noise begins no higher (85 over a mean of 62 and a peak of 73, in the clips this was tuned on)."""
+GATE_START = 75.0
+"""Taken for the line's noise until the line has shown its own, within a third of a second."""
 
 
 class NoiseFloor:
-    """A line's steady noise: falls at once with a quieter frame, rises slowly with a louder one."""
+    """A line's quietest frames: falls at once with a quieter one, rises slowly with louder ones."""
 
     def __init__(self) -> None:
-        self._floor = 0.0
+        self._floor = FLOOR_START
 
     def update(self, rms: int) -> float:
         """Count one frame; return the floor."""
-        if self._floor == 0.0 or rms < self._floor:
-            self._floor = float(max(rms, 1))
+        floor = self._floor
+        if rms < floor:
+            self._floor = floor = float(rms) if rms > 1 else 1.0
         else:
-            self._floor = min(self._floor * FLOOR_RISE, float(rms), FLOOR_LIMIT)
-        return self._floor
+            self._floor = floor = min(floor * FLOOR_RISE, float(rms), FLOOR_LIMIT)
+        return floor
 
 
 @dataclass(slots=True)  # not frozen: one for each frame of each call
@@ -82,24 +91,31 @@ class VoiceDetector:
 
 
 class NoiseGate:
-    """Open for frames worth hearing. Its threshold is half the detector's, so onsets pass.
+    """Open for frames worth hearing, from the very first of a word on.
 
-    A closed gate means silence in place of the frame, never a gap: the model's clock counts
-    the audio that was appended.
+    Its threshold lies just above the noise of this line, far below the detector's. A closed gate
+    means silence in place of the frame, never a gap: the model's clock counts the audio appended.
     """
 
     def __init__(self, threshold: int, hangover_ms: int = 600) -> None:
-        self._fixed = threshold // 2
+        self._least = threshold / 5
         self._hangover_frames = hangover_ms // FRAME_MS
         self._floor = NoiseFloor()
+        self._noise = GATE_START
         self._open_frames = 0
 
     def is_open(self, rms: int) -> bool:
         """Whether this 20 ms frame goes through."""
         floor = self._floor.update(rms)
-        if rms > max(self._fixed, int(floor * NOISE_MARGIN)):
+        noise = self._noise
+        if floor > noise:
+            noise = floor
+        threshold = max(self._least, noise * GATE_MARGIN)
+        if rms > threshold:
+            self._noise = noise
             self._open_frames = self._hangover_frames
             return True
+        self._noise = noise + (rms - noise) * (0.2 if rms < noise else 0.05)
         if self._open_frames:
             self._open_frames -= 1
             return True

@@ -25,6 +25,7 @@ class Responses:
         self._abandoned: dict[str, bool] = {}  # response id -> whether its audio is stale, oldest first
         self._active: str | None = None
         self._asked: Request | None = None  # sent, and not yet known to have been created
+        self._doubtful: Request | None = None  # what came may be its response, or one of another's making
         self._waiting: list[Request] = []
 
     @property
@@ -37,22 +38,27 @@ class Responses:
         if self.is_active:
             self._waiting.append(request)
             return None
-        self._asked = request
+        return self._send(request)
+
+    def _send(self, request: Request) -> str:
+        self._asked, self._doubtful = request, None
         return request()
 
+    def _send_next(self) -> str | None:
+        return self._send(self._waiting.pop(0)) if self._waiting and not self.is_active else None
+
     def created(self, response_id: str) -> None:
+        """A response began: ours, or one that voice detection started. Only an error would tell."""
         self._active = response_id
-        self._asked = None
+        if self._asked is not None:
+            self._asked, self._doubtful = None, self._asked
         self._know(response_id)
 
     def done(self, response_id: str) -> str | None:
         """A response ended, however. Returns the next request to send, if one waits."""
         if self._active == response_id:
             self._active = None
-        if self.is_active or not self._waiting:
-            return None
-        self._asked = self._waiting.pop(0)
-        return self._asked()
+        return self._send_next()
 
     def lost_race(self) -> str | None:
         """Our request met a running response: it waits for that one's end, before all others.
@@ -60,18 +66,16 @@ class Responses:
         The racing response may have ended before its error reached us; then nothing would wake
         the request again, so it is returned to be sent at once.
         """
-        request, self._asked = self._asked, None
-        if request is None:
-            return None
-        if self._active is None:
-            self._asked = request
-            return request()
-        self._waiting.insert(0, request)
-        return None
+        request = self._asked or self._doubtful
+        self._asked = self._doubtful = None
+        if request is not None:
+            self._waiting.insert(0, request)
+        return self._send_next()
 
-    def refused(self) -> None:
-        """Our request was wrong: it will not be created, and must block no other."""
+    def refused(self) -> str | None:
+        """Our request was wrong and will not be created. Returns the next one, if one waits."""
         self._asked = None
+        return self._send_next()
 
     def abandon(self) -> None:
         """A barge-in: the audio of every response so far is stale."""

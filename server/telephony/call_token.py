@@ -57,7 +57,9 @@ class CallTokens:
         if not (expires_text.isascii() and expires_text.isdigit() and len(expires_text) < 16):
             return TokenVerdict.FORGED
         expires = int(expires_text)
-        if not hmac.compare_digest(mac.encode("utf-8"), self._mac(call_sid, expires, nonce).encode("ascii")):
+        if not hmac.compare_digest(
+            mac.encode("utf-8", "surrogatepass"), self._mac(call_sid, expires, nonce).encode("ascii")
+        ):
             return TokenVerdict.FORGED
         if now_s > expires + CLOCK_SLACK_S:
             return TokenVerdict.EXPIRED
@@ -76,6 +78,6 @@ class CallTokens:
             del self._used[oldest]
 
     def _mac(self, call_sid: str, expires: int, nonce: str) -> str:
-        message = f"{call_sid}\0{expires}\0{nonce}".encode()
+        message = f"{call_sid}\0{expires}\0{nonce}".encode("utf-8", "surrogatepass")
         digest = hmac.new(self._secret, message, hashlib.sha256).digest()
         return base64.urlsafe_b64encode(digest[:18]).decode("ascii")

@@ -13,11 +13,11 @@ from typing import Any
 
 from server.audio.g711 import FRAME_BYTES, SILENCE
 from server.audio.wav import read_ulaw
-from server.simulator.call_report import CallReport
-from server.simulator.caller import Key
-from server.simulator.persona import Persona, ScriptPersona, Speech
-from server.simulator.realtime_server import RealtimeServer
-from server.simulator.twilio_call import CallOptions, TwilioCall
+from server.simulator.realtime.persona import Persona, ScriptPersona, Speech
+from server.simulator.realtime.server import RealtimeServer
+from server.simulator.twilio.call import CallOptions, TwilioCall
+from server.simulator.twilio.call_report import CallReport
+from server.simulator.twilio.caller import Key
 from tests.integration.gunicorn_process import ROOT, GunicornProcess
 
 DATA = ROOT / "tests" / "data"

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from server.audio.g711 import BYTES_PER_MS, FRAME_BYTES, SILENCE
-from server.simulator.caller import keys
-from server.simulator.persona import Speech, ToolCall
+from server.simulator.realtime.persona import Speech, ToolCall
+from server.simulator.twilio.caller import keys
 from tests.integration.calls import (
     calling,
     eventually,
