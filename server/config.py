@@ -114,29 +114,33 @@ def public_base_url(text: str) -> str:
 
     Raises ValueError for what Twilio could never call: no host, another scheme, a query.
     """
-    text = text.strip().rstrip("/")
-    if not text:
+    text = text.strip()
+    if not text.rstrip("/"):
         return ""
     parts = urlsplit(text if "://" in text else f"https://{text}")
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+    if parts.scheme not in ("http", "https") or not _is_host(parts.netloc) or parts.query or parts.fragment:
         raise ValueError("not an address such as https://my-app.example")
     return f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
 
 
 def _realtime_url(text: str) -> str:
-    text = text.strip().rstrip("/")
-    parts = urlsplit(text if "://" in text else f"wss://{text}")
+    parts = urlsplit(text.strip() if "://" in text else f"wss://{text.strip()}")
     scheme = {"https": "wss", "http": "ws"}.get(parts.scheme, parts.scheme)
-    if scheme not in ("ws", "wss") or not parts.hostname:
+    if scheme not in ("ws", "wss") or not _is_host(parts.netloc):
         raise ValueError("not an address such as wss://api.openai.com/v1/realtime")
-    return parts._replace(scheme=scheme).geturl()
+    return parts._replace(scheme=scheme, path=parts.path.rstrip("/")).geturl()
+
+
+def _is_host(netloc: str) -> bool:
+    """A host, with a port or without; not half of an address."""
+    return bool(netloc) and netloc[0] != ":" and netloc[-1] != ":" and not re.search(r"\s", netloc)
 
 
 def _variable(
     name: str, default: Any, read: Callable[[str], Any], doc: str, *, unit: str = "", is_secret: bool = False
 ) -> Any:
     metadata = {"variable": name, "read": read, "doc": doc, "unit": unit, "secret": is_secret}
-    return field(default=default, metadata=metadata)
+    return field(default=default, repr=not is_secret, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +270,8 @@ class Settings:
             problems.append(
                 "WEB_CONCURRENCY: more than one worker needs Redis, which this version does not use; set 1"
             )
-        if values.get("call_mode_asked") == "realtime" and not env.get("OPENAI_API_KEY", "").strip():
+        needs_key = values.get("call_mode_asked") == "realtime" and not values.get("echo_test")
+        if needs_key and not env.get("OPENAI_API_KEY", "").strip():
             problems.append(
                 "CALL_MODE=realtime without OPENAI_API_KEY: set the key, or leave CALL_MODE empty (demo)"
             )

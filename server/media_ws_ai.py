@@ -27,7 +27,7 @@ from server.gateway import CallerLeg
 from server.logs import clean
 from server.metrics import Counters, count_unknown
 from server.realtime import events
-from server.realtime.commands import END_CALL_TOOL, greeting_instructions, greeting_tokens
+from server.realtime.commands import END_CALL_TOOL, Command, greeting_instructions, greeting_tokens
 from server.realtime.events import ErrorKind, Event, FunctionCall, ServerError, classify
 from server.realtime.responses import Request, Responses
 from server.services.openai_realtime_client import END, Endpoint, OpenAIRealtimeClient
@@ -218,7 +218,7 @@ class RealtimeMode:
         self._trail.asked()
         self._ask(self._greeting)
 
-    def _greeting(self) -> str:
+    def _greeting(self) -> Command:
         text = self._settings.greeting_text
         max_tokens = greeting_tokens(text)
         log.info(
@@ -286,7 +286,7 @@ class RealtimeMode:
         seen = clean(f"{error.code or error.type} {error.param} {error.message}".strip())
         match kind:
             case ErrorKind.ACTIVE_RESPONSE:
-                self._send(self._responses.lost_race())
+                self._send(self._responses.lost_race(error.event_id))
             case ErrorKind.BENIGN:
                 log.info("[REALTIME] harmless error: %s call_sid=%s", seen, self._tag)
             case ErrorKind.FATAL:
@@ -297,7 +297,7 @@ class RealtimeMode:
                 if error.event_id == self._client.settings_event_id or not self._is_ready:
                     self._fail(EndReason.MODEL_REFUSED, "KAV-134", seen)
                     return
-                self._send(self._responses.refused())
+                self._send(self._responses.refused(error.event_id))
                 log.warning("%s call=%s", FAULTS["KAV-136"].line(seen), self._tag)
             case _:
                 assert_never(kind)

@@ -35,6 +35,18 @@ END_CALL_TOOL: dict[str, Any] = {
 }
 
 
+class Command(str):
+    """The text of one client event, and the id by which an error would name it."""
+
+    __slots__ = ("event_id",)
+    event_id: str
+
+    def __new__(cls, text: str, event_id: str) -> Command:
+        command = super().__new__(cls, text)
+        command.event_id = event_id
+        return command
+
+
 @dataclass(frozen=True, slots=True)
 class SessionSettings:
     """One session, in the user's words."""
@@ -75,13 +87,13 @@ class Commands:
         self._dialect = dialect
         self._ids: Iterator[int] = itertools.count(1)
 
-    def configure(self, settings: SessionSettings) -> tuple[str, str]:
-        """`session.update`, and the event id by which an error would refuse it."""
+    def configure(self, settings: SessionSettings) -> Command:
+        """`session.update`."""
         general = self._dialect is Dialect.GA
         session = _general_session(settings) if general else _flat_session(settings)
         return self._event("session.update", session=session)
 
-    def create_response(self, instructions: str | None = None, max_tokens: int | None = None) -> str:
+    def create_response(self, instructions: str | None = None, max_tokens: int | None = None) -> Command:
         """`response.create`; without arguments, in its shortest form.
 
         The session's modality is audio, so nothing asks for it again; the older dialect does by name.
@@ -94,37 +106,39 @@ class Commands:
             response["max_output_tokens" if is_general else "max_response_output_tokens"] = max_tokens
         if not is_general:
             response["modalities"] = ["audio", "text"]
-        return self._event("response.create", **({"response": response} if response else {}))[0]
+        return self._event("response.create", **({"response": response} if response else {}))
 
-    def cancel_response(self, response_id: str) -> str:
-        return self._event("response.cancel", response_id=response_id)[0]
+    def cancel_response(self, response_id: str) -> Command:
+        return self._event("response.cancel", response_id=response_id)
 
-    def truncate(self, item_id: str, audio_end_ms: int) -> str:
+    def truncate(self, item_id: str, audio_end_ms: int) -> Command:
         """Forget what follows `audio_end_ms` of this item. At 0 ms delete the item instead."""
         return self._event(
             "conversation.item.truncate", item_id=item_id, content_index=0, audio_end_ms=max(0, audio_end_ms)
-        )[0]
+        )
 
-    def delete_item(self, item_id: str) -> str:
-        return self._event("conversation.item.delete", item_id=item_id)[0]
+    def delete_item(self, item_id: str) -> Command:
+        return self._event("conversation.item.delete", item_id=item_id)
 
-    def say_as_caller(self, text: str) -> str:
+    def say_as_caller(self, text: str) -> Command:
         """A user item of text: keys pressed, for one."""
         item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
-        return self._event("conversation.item.create", item=item)[0]
+        return self._event("conversation.item.create", item=item)
 
-    def function_output(self, call_id: str, output: dict[str, Any]) -> str:
+    def function_output(self, call_id: str, output: dict[str, Any]) -> Command:
         """The answer to a function call; a response must be asked for separately."""
         item = {
             "type": "function_call_output",
             "call_id": call_id,
             "output": json.dumps(output, ensure_ascii=False),
         }
-        return self._event("conversation.item.create", item=item)[0]
+        return self._event("conversation.item.create", item=item)
 
-    def _event(self, kind: str, **fields: Any) -> tuple[str, str]:
+    def _event(self, kind: str, **fields: Any) -> Command:
         event_id = f"kav_{next(self._ids)}"
-        return json.dumps({"type": kind, "event_id": event_id, **fields}, ensure_ascii=False), event_id
+        return Command(
+            json.dumps({"type": kind, "event_id": event_id, **fields}, ensure_ascii=False), event_id
+        )
 
 
 def append_audio(payload_b64: str) -> str:

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from server.realtime.commands import Command
+
 MAX_REMEMBERED = 64
 
-Request = Callable[[], str]
+Request = Callable[[], Command]
 """Builds a `response.create`: at the time it is sent, so that a repeated one has its own id."""
 
 
@@ -24,8 +26,8 @@ class Responses:
     def __init__(self) -> None:
         self._abandoned: dict[str, bool] = {}  # response id -> whether its audio is stale, oldest first
         self._active: str | None = None
-        self._asked: Request | None = None  # sent, and not yet known to have been created
-        self._doubtful: Request | None = None  # what came may be its response, or one of another's making
+        self._asked: str | None = None  # event id of a request of which nothing has come yet
+        self._sent: dict[str, Request] = {}  # by event id; an error may still name them
         self._waiting: list[Request] = []
 
     @property
@@ -33,49 +35,52 @@ class Responses:
         """A response is being made, or was asked for."""
         return self._active is not None or self._asked is not None
 
-    def ask(self, request: Request) -> str | None:
+    def ask(self, request: Request) -> Command | None:
         """Ask for a response: the event to send now, or None when it must wait its turn."""
-        if self.is_active:
-            self._waiting.append(request)
+        self._waiting.append(request)
+        return self._next()
+
+    def _next(self) -> Command | None:
+        if self.is_active or not self._waiting:
             return None
-        return self._send(request)
-
-    def _send(self, request: Request) -> str:
-        self._asked, self._doubtful = request, None
-        return request()
-
-    def _send_next(self) -> str | None:
-        return self._send(self._waiting.pop(0)) if self._waiting and not self.is_active else None
+        request = self._waiting.pop(0)
+        command = request()
+        self._asked = command.event_id
+        self._sent[command.event_id] = request
+        while len(self._sent) > MAX_REMEMBERED:
+            del self._sent[next(iter(self._sent))]
+        return command
 
     def created(self, response_id: str) -> None:
         """A response began: ours, or one that voice detection started. Only an error would tell."""
         self._active = response_id
-        if self._asked is not None:
-            self._asked, self._doubtful = None, self._asked
+        self._asked = None
         self._know(response_id)
 
-    def done(self, response_id: str) -> str | None:
+    def done(self, response_id: str) -> Command | None:
         """A response ended, however. Returns the next request to send, if one waits."""
         if self._active == response_id:
             self._active = None
-        return self._send_next()
+        return self._next()
 
-    def lost_race(self) -> str | None:
+    def lost_race(self, event_id: str) -> Command | None:
         """Our request met a running response: it waits for that one's end, before all others.
 
         The racing response may have ended before its error reached us; then nothing would wake
         the request again, so it is returned to be sent at once.
         """
-        request = self._asked or self._doubtful
-        self._asked = self._doubtful = None
+        request = self._sent.pop(event_id, None)
         if request is not None:
             self._waiting.insert(0, request)
-        return self._send_next()
+            if self._asked == event_id:
+                self._asked = None
+        return self._next()
 
-    def refused(self) -> str | None:
-        """Our request was wrong and will not be created. Returns the next one, if one waits."""
-        self._asked = None
-        return self._send_next()
+    def refused(self, event_id: str) -> Command | None:
+        """If this was our request, it was wrong and will not be created. Returns the next one."""
+        if self._sent.pop(event_id, None) is not None and self._asked == event_id:
+            self._asked = None
+        return self._next()
 
     def abandon(self) -> None:
         """A barge-in: the audio of every response so far is stale."""

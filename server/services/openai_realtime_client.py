@@ -146,8 +146,9 @@ class OpenAIRealtimeClient:
             max_response_output_tokens=max_response_output_tokens,
             **more,
         )
-        text, self.settings_event_id = self.commands.configure(settings)
-        self.send(text)
+        command = self.commands.configure(settings)
+        self.settings_event_id = command.event_id
+        self.send(command)
 
     def append_audio(self, payload: bytes, payload_b64: str | None = None) -> None:
         """The caller's next audio, raw μ-law of any length; as base64 too where it is at hand."""

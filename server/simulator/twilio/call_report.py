@@ -208,7 +208,9 @@ def turns(spoken: Sequence[Span], heard: Sequence[Span]) -> tuple[Turn, ...]:
         stop_ms = speech.end_ms
         answered_ms = None
         for span in heard:
-            began_in_speech = speech.start_ms - FRAME_MS <= span.start_ms < stop_ms <= span.end_ms + FRAME_MS
+            began_in_speech = (
+                speech.start_ms - FRAME_MS <= span.start_ms < stop_ms <= span.end_ms + 2 * FRAME_MS
+            )
             if began_in_speech or (span.start_ms >= stop_ms and (next_ms is None or span.start_ms < next_ms)):
                 answered_ms = span.start_ms
                 break

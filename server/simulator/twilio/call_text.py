@@ -74,9 +74,13 @@ def _opening(report: CallReport) -> str:
     return "    ".join(parts)
 
 
+HEARD_MS = 100
+"""Less sound than this is no greeting."""
+
+
 def _greeting(report: CallReport) -> str:
     """What was heard before the caller's first word."""
-    if report.first_heard_ms is None or not report.greeting_ms:
+    if report.first_heard_ms is None or report.greeting_ms < HEARD_MS:
         return "greeting none: nothing was heard before you spoke"
     began = _ms(report.first_heard_ms)
     return f"greeting heard {began} ms after start, {report.greeting_ms / 1000:.1f} s of it"
