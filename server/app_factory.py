@@ -47,8 +47,8 @@ class GatewayApp(Flask):
             self.gateway.is_draining = True
             left_s = deadline_s - time.monotonic()
             log.info("DRAIN live_calls=%d deadline_s=%.1f", self.gateway.calls.live_count, left_s)
-        for drain in list(self.gateway.drain_streams):
-            drain(deadline_s - LAST_WORDS_S)
+        for stream in list(self.gateway.streams):
+            stream.drain(deadline_s - LAST_WORDS_S)
 
 
 def create_app(settings: Settings) -> GatewayApp:

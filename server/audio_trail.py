@@ -79,27 +79,22 @@ class AudioTrail:
     def sent(self, frames: list[Frame], ended: list[str]) -> None:
         """The tx loop wrote these frames, and these items to their end."""
         for frame in frames:
-            self.sent_frames += 1
-            tally = self._items.get(frame.item_id)
-            if tally is None:
-                continue
-            is_first = tally.sent_bytes == 0
-            tally.sent_bytes += len(frame.payload)
-            if is_first or self._traces_all:
-                first10 = base64.b64encode(frame.payload[:10]).decode("ascii")
-                n_bytes = len(frame.payload)
-                log.info(
-                    "[REALTIME] sending frame to Twilio: len=%d, first10=%s, call_sid=%s",
-                    n_bytes,
-                    first10,
-                    self._tag,
-                )
-                self._say_sent(n_bytes)
-        if frames and not self.has_spoken:
-            self._say_latency()
+            self.passed(frame.item_id, frame.payload)
         for item_id in ended:
             if (tally := self._items.pop(item_id, None)) is not None:
                 self._say_sent(tally.sent_bytes)
+
+    def passed(self, item_id: str, payload: bytes) -> None:
+        """One frame was written."""
+        self.sent_frames += 1
+        tally = self._items.get(item_id)
+        if tally is not None:
+            is_first = tally.sent_bytes == 0
+            tally.sent_bytes += len(payload)
+            if is_first or self._traces_all:
+                self._say_sending(payload)
+        if not self.has_spoken:
+            self._say_latency()
 
     def forget(self, item_id: str) -> None:
         """The item was interrupted: its sum would be that of what nobody heard."""
@@ -107,6 +102,13 @@ class AudioTrail:
 
     def knows(self, item_id: str) -> bool:
         return item_id in self._items
+
+    def _say_sending(self, payload: bytes) -> None:
+        n_bytes, first10 = len(payload), base64.b64encode(payload[:10]).decode("ascii")
+        log.info(
+            "[REALTIME] sending frame to Twilio: len=%d, first10=%s, call_sid=%s", n_bytes, first10, self._tag
+        )
+        self._say_sent(n_bytes)
 
     def _say_latency(self) -> None:
         self.has_spoken = True

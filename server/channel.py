@@ -25,7 +25,6 @@ from server.errors import FAULTS
 from server.wire.limits import TokenBucket
 from server.wire.websocket import (
     PONG,
-    TEXT,
     Binary,
     Close,
     CloseCode,
@@ -35,6 +34,7 @@ from server.wire.websocket import (
     Violation,
     encode,
     encode_close,
+    encode_text,
 )
 
 log = logging.getLogger(__name__)
@@ -125,16 +125,20 @@ class Channel:
             raise self._closed
         return []
 
-    def send(self, *messages: str) -> None:
-        """Send text messages in one write. Never blocks. Raises ChannelClosed."""
-        self.send_all(messages)
+    def send(self, message: str | bytes) -> None:
+        """Send one text message; bytes are its UTF-8. Never blocks. Raises ChannelClosed."""
+        if self._closed is not None:
+            raise self._closed
+        text = message if isinstance(message, bytes) else message.encode("utf-8")
+        self._write(encode_text(text, masked=self._masked))
 
-    def send_all(self, messages: Iterable[str]) -> None:
-        """Like `send`."""
+    def send_all(self, messages: Iterable[str | bytes]) -> None:
+        """Like `send`, for several messages in one write."""
         if self._closed is not None:
             raise self._closed
         masked = self._masked
-        self._write(b"".join([encode(TEXT, text.encode("utf-8"), masked=masked) for text in messages]))
+        texts = (m if isinstance(m, bytes) else m.encode("utf-8") for m in messages)
+        self._write(b"".join([encode_text(text, masked=masked) for text in texts]))
 
     def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
         """Say goodbye, wait half a second at most for the peer's, and free the socket.
@@ -159,8 +163,8 @@ class Channel:
     def _is_reading(self) -> bool:
         return self._read_watch is not None
 
-    def _on_readable(self) -> None:
-        if not self._is_reading():
+    def _on_readable(self, _fileno: int = 0) -> None:
+        if self._read_watch is None:
             return
         try:
             for _ in range(READS_PER_PASS):
@@ -185,6 +189,15 @@ class Channel:
 
     def _take(self, data: bytes) -> None:
         self.last_read_at = now_s = time.monotonic()
+        if self.tap is not None and not self._inbox and self._closed is None:
+            text = self._receiver.whole_text(data)
+            if text is not None:
+                if not self._messages.take(now_s):
+                    self._refuse(CloseCode.POLICY, "too many messages")
+                elif not self.tap(text):
+                    self._deliver(text)
+                    self._arrived.set()
+                return
         events = self._receiver.feed(data)
         if events and not self._messages.take(now_s, len(events)):
             self._refuse(CloseCode.POLICY, "too many messages")
@@ -194,8 +207,7 @@ class Channel:
                     self._gone.set()
             elif isinstance(event, Text):
                 if self._inbox or self.tap is None or not self.tap(event.data):
-                    self._inbox.append(event.data)
-                    self._inbox_bytes += len(event.data)
+                    self._deliver(event.data)
             elif isinstance(event, Ping):
                 if self._pings.take(now_s):
                     self._write(encode(PONG, event.data, masked=self._masked))
@@ -212,6 +224,10 @@ class Channel:
             self._arrived.set()
             if self._inbox_bytes > MAX_UNREAD_BYTES:
                 self._stop_reading()
+
+    def _deliver(self, text: bytes) -> None:
+        self._inbox.append(text)
+        self._inbox_bytes += len(text)
 
     def _peer_closed(self, close: Close) -> None:
         self._closed = ChannelClosed(close.code, close.reason, by_peer=True)
@@ -275,7 +291,7 @@ class Channel:
         if len(self._unsent) > MAX_UNSENT_BYTES:
             self._lost("peer does not read: too much waits to be sent")
 
-    def _on_writable(self) -> None:
+    def _on_writable(self, _fileno: int = 0) -> None:
         try:
             sent = self._port.write(self._unsent)
         except OSError as error:
@@ -321,6 +337,9 @@ class Channel:
         self._port.close()
 
 
+_NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
 class _Port:
     """Non-blocking reads and writes of a plain or TLS socket that another library set up.
 
@@ -335,18 +354,17 @@ class _Port:
         plain = sock
         while (inner := getattr(plain, "fd", None)) is not None:  # a green socket wraps the real one
             plain = inner
-        self._plain = plain
         if self._tls is None:
             plain.setblocking(False)
+        stream = plain if self._tls is None else self._tls
+        self._recv: Callable[[int], bytes] = stream.recv if self._tls is None else stream.read
+        self._send: Callable[[bytes | bytearray], int] = stream.send if self._tls is None else stream.write
 
     def read(self, limit: int) -> bytes | None:
         """Bytes; b"" at the end; None when there are none now. Raises OSError."""
         try:
-            if self._tls is not None:
-                data: bytes = self._tls.read(limit)
-                return data
-            return bytes(self._plain.recv(limit))
-        except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return self._recv(limit)
+        except _NOT_NOW:
             return None
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
             return b""
@@ -358,10 +376,8 @@ class _Port:
     def write(self, data: bytes | bytearray) -> int:
         """How many bytes went out, 0 when none could. Raises OSError."""
         try:
-            if self._tls is not None:
-                return int(self._tls.write(data))
-            return int(self._plain.send(data))
-        except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return self._send(data)
+        except _NOT_NOW:
             return 0
 
     def close(self) -> None:

@@ -34,6 +34,9 @@ class CallerLeg(Protocol):
     def flush(self) -> None:
         """Write what of `tx_q` is due, here and now. Never blocks: for hub callbacks."""
 
+    def play_now(self, item_id: str, frame: bytes) -> None:
+        """`play` and `flush` in one, for plain media."""
+
     def end(self, reason: EndReason, detail: str = "") -> None:
         """End the call, from whatever green thread. Returns at once; the first reason counts."""
 
@@ -46,7 +49,7 @@ class Mode(Protocol):
     def start(self) -> None:
         """The stream was accepted. Must not block."""
 
-    def on_media(self, payload: bytes, chunk: int | None, payload_b64: str | None = None) -> None:
+    def on_media(self, payload: bytes, chunk: int | None, payload_b64: bytes | None = None) -> None:
         """The caller's next audio, of any length; as base64 too where it is at hand. Must not block:
         plain media comes in the hub's own callback."""
 
@@ -61,8 +64,21 @@ class Mode(Protocol):
     def frames_sent(self, frames: list[Frame], ended: list[str]) -> None:
         """The stream wrote these frames, and these items are written to their end."""
 
+    def frame_passed(self, item_id: str, payload: bytes) -> None:
+        """The stream wrote one frame of plain media, given to `play_now`."""
+
     def close(self) -> None:
         """The call is over: free what `start` took. Blocks half a second at most."""
+
+
+class OpenStream(Protocol):
+    """A media WebSocket, as the process sees it."""
+
+    def tick(self, now_s: float) -> None:
+        """About ten times a second: deadlines. Must not block."""
+
+    def drain(self, deadline_s: float) -> None:
+        """End at the agent's next pause, or at the deadline (monotonic)."""
 
 
 ModeFactory = Callable[[CallerLeg, Start], Mode]
@@ -80,5 +96,7 @@ class Gateway:
     counters: Counters = field(default_factory=Counters)
     unstarted_streams: int = 0
     is_draining: bool = False
-    drain_streams: list[Callable[[float], None]] = field(default_factory=list)
-    """One per open stream: asks it to end at a pause, before the deadline given."""
+    streams: set[OpenStream] = field(default_factory=set)
+    """Every media WebSocket that is open, started or not."""
+    is_ticking: bool = False
+    """A green thread looks after their deadlines."""

@@ -105,9 +105,11 @@ class Signal:
 class Watch:
     """A listener that stays with the hub until stopped."""
 
-    def __init__(self, kind: str, fileno: int, ready: Callable[[], None], gone: Callable[[], None]) -> None:
+    def __init__(
+        self, kind: str, fileno: int, ready: Callable[[int], None], gone: Callable[[], None]
+    ) -> None:
         self._hub = hubs.get_hub()
-        self._listener = self._hub.add(kind, fileno, lambda _: ready(), lambda _: gone(), gone)
+        self._listener = self._hub.add(kind, fileno, ready, lambda _: gone(), gone)
 
     def stop(self) -> None:
         """Before the descriptor is closed: its number may be another's a moment later."""
@@ -119,13 +121,13 @@ class Watch:
                 pass
 
 
-def watch_readable(fileno: int, ready: Callable[[], None], gone: Callable[[], None]) -> Watch:
-    """Call `ready()` in the hub whenever bytes can be read; `gone()` if the descriptor is closed."""
+def watch_readable(fileno: int, ready: Callable[[int], None], gone: Callable[[], None]) -> Watch:
+    """Call `ready(fileno)` in the hub whenever bytes can be read; `gone()` if the descriptor is closed."""
     return Watch(hubs.get_hub().READ, fileno, ready, gone)
 
 
-def watch_writable(fileno: int, ready: Callable[[], None], gone: Callable[[], None]) -> Watch:
-    """Call `ready()` in the hub whenever bytes can be written."""
+def watch_writable(fileno: int, ready: Callable[[int], None], gone: Callable[[], None]) -> Watch:
+    """Call `ready(fileno)` in the hub whenever bytes can be written."""
     return Watch(hubs.get_hub().WRITE, fileno, ready, gone)
 
 

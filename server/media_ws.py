@@ -70,7 +70,6 @@ class MediaStream:
         self._tx_wake = green.Signal()
         self._scan: Callable[[bytes], Plain | None] = _no_plain_media
         self._opened_at = time.monotonic()
-        self._next_tick_at = 0.0
         self._end_reason: EndReason | None = None
         self._end_detail = ""
         self._broken_messages = 0
@@ -82,14 +81,16 @@ class MediaStream:
         """Serve the stream until it ends. Blocks; never raises but GreenletExit."""
         log.info("WS_CONNECTED subprotocol=%s", self._subprotocol or "none")
         self._gateway.unstarted_streams += 1
-        self._gateway.drain_streams.append(self._drain)
+        self._gateway.streams.add(self)
+        if not self._gateway.is_ticking:
+            self._gateway.is_ticking = True
+            green.spawn(_tick_all, self._gateway)
         try:
             self._rx_loop()
         except ChannelClosed as closed:
             self._note_end(*_reason_of(closed))
         except CallRefused as refused:
-            self._gateway.counters.refused[refused.fault_id] += 1
-            log.warning("%s call=%s", FAULTS[refused.fault_id].line(str(refused)), self.call_tag)
+            self._say_refused(refused)
             self._note_end(EndReason.REFUSED, refused.fault_id)
         except Exception:
             log.exception("%s call=%s", FAULTS["KAV-199"].line(), self.call_tag)
@@ -100,15 +101,10 @@ class MediaStream:
     def _rx_loop(self) -> None:
         """Until `stop`, a close of either side, or a refusal."""
         while not self._is_over():
-            batch = self._channel.receive(TICK_S)
-            now_s = time.monotonic()
-            for text in batch:
-                self._on_message(text, now_s)
+            for text in self._channel.receive():
+                self._on_message(text, time.monotonic())
                 if self._is_over():
                     return
-            if now_s >= self._next_tick_at:
-                self._next_tick_at = now_s + TICK_S
-                self._tick(now_s)
 
     def _is_over(self) -> bool:
         return self._end_reason is not None
@@ -207,26 +203,31 @@ class MediaStream:
         elif self._broken_messages > MAX_BROKEN_MESSAGES:
             self._note_end(EndReason.PROTOCOL, f"{self._broken_messages} messages that mean nothing")
 
-    def _tick(self, now_s: float) -> None:
-        settings = self._gateway.settings
+    # From the process (gateway.OpenStream)
+
+    def tick(self, now_s: float) -> None:
+        age_s = now_s - self._opened_at
         if self._start is None:
-            if now_s - self._opened_at > START_WITHIN_S:
-                raise CallRefused("KAV-116", f"none in {START_WITHIN_S:.0f} s")
-            if self._drain_by is not None:
-                self._note_end(EndReason.DRAIN)
-            return
-        if now_s - self._channel.last_read_at > SILENT_LEG_S:
-            self._note_end(EndReason.SILENT_LEG, f"no message for {SILENT_LEG_S:.0f} s")
-        elif now_s - self._opened_at > settings.max_call_seconds:
-            self._note_end(EndReason.MAX_DURATION, f"{settings.max_call_seconds} s")
+            if age_s > START_WITHIN_S:
+                self._say_refused(CallRefused("KAV-116", f"none in {START_WITHIN_S:.0f} s"))
+                self.end(EndReason.NO_START)
+            elif self._drain_by is not None:
+                self.end(EndReason.DRAIN)
+        elif now_s - self._channel.last_read_at > SILENT_LEG_S:
+            self.end(EndReason.SILENT_LEG, f"no message for {SILENT_LEG_S:.0f} s")
+        elif age_s > self._gateway.settings.max_call_seconds:
+            self.end(EndReason.MAX_DURATION, f"{self._gateway.settings.max_call_seconds} s")
         elif self._drain_by is not None and (now_s > self._drain_by or self.tx_q.is_quiet(now_s)):
-            self._note_end(EndReason.DRAIN)
+            self.end(EndReason.DRAIN)
         elif self._mode is not None:
             self._mode.tick(now_s)
 
-    def _drain(self, deadline_s: float) -> None:
-        """The process ends: this stream ends at the next pause of the agent, or at the deadline."""
+    def drain(self, deadline_s: float) -> None:
         self._drain_by = deadline_s
+
+    def _say_refused(self, refused: CallRefused) -> None:
+        self._gateway.counters.refused[refused.fault_id] += 1
+        log.warning("%s call=%s", FAULTS[refused.fault_id].line(str(refused)), self.call_tag)
 
     # The tx side
 
@@ -264,6 +265,25 @@ class MediaStream:
         if self.tx_q.dropped_frames == 1:
             log.warning("%s call=%s", FAULTS["KAV-138"].line(), self.call_tag)
 
+    def play_now(self, item_id: str, frame: bytes) -> None:
+        """The short way out: as `play` and `flush` would, but a frame that nothing waits before is
+        written without passing the queue."""
+        messages = self.tx_q.pass_frame(item_id, frame, time.monotonic())
+        if messages is None:
+            self.play(item_id, frame)
+            self.flush()
+            return
+        self.tx_frames += 1
+        try:
+            if len(messages) == 1:
+                self._channel.send(messages[0])
+            else:
+                self._channel.send_all(messages)
+        except ChannelClosed:
+            return  # as in the tx loop
+        if self._mode is not None:
+            self._mode.frame_passed(item_id, frame)
+
     def end_item(self, item_id: str) -> None:
         self.tx_q.end_item(item_id)
 
@@ -299,7 +319,7 @@ class MediaStream:
         gateway, start = self._gateway, self._start
         reason = self._end_reason or EndReason.DRAIN  # nothing but the worker's own end kills a stream
         self._end_reason = reason
-        gateway.drain_streams.remove(self._drain)
+        gateway.streams.discard(self)
         if start is None:
             gateway.unstarted_streams -= 1
         else:
@@ -333,6 +353,19 @@ class MediaStream:
         log.info(
             "WS_END call=%s duration_s=%.1f reason=%s %s", self.call_tag, seconds, reason, self._end_detail
         )
+
+
+def _tick_all(gateway: Gateway) -> None:
+    """One timer for all streams, as long as there are any: one each would cost more than the media."""
+    while gateway.streams:
+        green.sleep(TICK_S)
+        now_s = time.monotonic()
+        for stream in list(gateway.streams):
+            try:
+                stream.tick(now_s)
+            except Exception:  # one stream's fault must not stop the clock of the others
+                log.exception("%s", FAULTS["KAV-199"].line("tick"))
+    gateway.is_ticking = False
 
 
 def _no_plain_media(text: bytes) -> None:

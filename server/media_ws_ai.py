@@ -109,18 +109,20 @@ class RealtimeMode:
     def start(self) -> None:
         self._threads = [green.spawn(self._model_loop), green.spawn(self._realtime_audio_out_loop)]
 
-    def on_media(self, payload: bytes, chunk: int | None, payload_b64: str | None = None) -> None:
+    def on_media(self, payload: bytes, chunk: int | None, payload_b64: bytes | None = None) -> None:
         """Every frame counts on the model's clock: one that is not worth hearing goes as silence."""
-        for heard in self._ear.hear(payload):
+        ear = self._ear
+        if payload_b64 is not None and self._is_ready and ear.is_between_frames:
+            is_gated = ear.is_gated(payload)
+            if ear.has_started:
+                self._say_voice(ear.rms, ear.detector.threshold)
+            self._client.append_audio_b64(SILENT_FRAME_B64 if is_gated else payload_b64)
+            return
+        for heard in ear.hear(payload):
             if heard.voice.started:
                 self._say_voice(heard.voice.rms, heard.voice.threshold)
             if self._is_ready:
-                if heard.is_gated:
-                    self._client.append_audio(heard.payload, SILENT_FRAME_B64)
-                else:
-                    self._client.append_audio(
-                        heard.payload, payload_b64 if heard.payload is payload else None
-                    )
+                self._client.append_audio(heard.payload)
             else:
                 self._early.append(heard.payload)
 
@@ -150,6 +152,9 @@ class RealtimeMode:
 
     def frames_sent(self, frames: list[Frame], ended: list[str]) -> None:
         self._trail.sent(frames, ended)
+
+    def frame_passed(self, item_id: str, payload: bytes) -> None:
+        self._trail.passed(item_id, payload)
 
     def close(self) -> None:
         self._client.close()
@@ -360,8 +365,9 @@ class RealtimeMode:
         its way to the caller. The loop above would have done the same, two green threads later."""
         if item_id != self._out_item or self._responses.is_abandoned(response_id):
             return False
-        self._play(self._out_framer.push(payload))
-        self._caller.flush()
+        for frame in self._out_framer.push(payload):
+            self._trail.queued(item_id, 1, len(frame))
+            self._caller.play_now(item_id, frame)
         return True
 
     def _play(self, frames: list[bytes]) -> None:

@@ -36,18 +36,17 @@ class EchoMode:
     def start(self) -> None:
         pass
 
-    def on_media(self, payload: bytes, chunk: int | None, payload_b64: str | None = None) -> None:
+    def on_media(self, payload: bytes, chunk: int | None, payload_b64: bytes | None = None) -> None:
         self._frames_in += 1
         if chunk is not None:
             if self._last_chunk and chunk > self._last_chunk + 1:
                 self._lost += chunk - self._last_chunk - 1
             self._last_chunk = chunk
         if len(payload) == FRAME_BYTES and not self._framer.waiting_bytes:
-            self._caller.play(ITEM_ID, payload)
+            self._caller.play_now(ITEM_ID, payload)
         else:
             for frame in self._framer.push(payload):
-                self._caller.play(ITEM_ID, frame)
-        self._caller.flush()
+                self._caller.play_now(ITEM_ID, frame)
 
     def on_dtmf(self, digit: str) -> None:
         pass
@@ -60,6 +59,9 @@ class EchoMode:
 
     def frames_sent(self, frames: list[Frame], ended: list[str]) -> None:
         self._frames_back += len(frames)
+
+    def frame_passed(self, item_id: str, payload: bytes) -> None:
+        self._frames_back += 1
 
     def close(self) -> None:
         trips = sorted(self._round_trips_ms)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from server.audio.framing import Framer
 from server.audio.g711 import FRAME_BYTES, SILENT_FRAME, rms
-from server.audio.vad import NoiseGate, Voice, VoiceDetector
+from server.audio.vad import NoiseFloor, NoiseGate, Voice, VoiceDetector
 
 
 @dataclass(slots=True)  # not frozen: one for each frame of each call
@@ -27,17 +27,37 @@ class Ear:
 
     def __init__(self, threshold: int, min_frames: int, *, gate: bool) -> None:
         self._framer = Framer()
-        self._detector = VoiceDetector(threshold, min_frames)
+        self._floor = NoiseFloor()
         self._gate = NoiseGate(threshold) if gate else None
+        self.detector = VoiceDetector(threshold, min_frames)
+        self.rms = 0
+        """Of the last frame."""
+        self.has_started = False
+        """Speech was noticed with the last frame."""
+
+    @property
+    def is_between_frames(self) -> bool:
+        """No part of a frame waits: a whole frame may go to `is_gated` as it is."""
+        return not self._framer.waiting_bytes
 
     def hear(self, payload: bytes) -> list[Heard]:
-        """The frames that `payload` completes."""
-        if len(payload) == FRAME_BYTES and not self._framer.waiting_bytes:
-            return [self._judge(payload)]
-        return [self._judge(frame) for frame in self._framer.push(payload)]
+        """The frames that `payload`, of any length, completes."""
+        frames = (
+            [payload]
+            if len(payload) == FRAME_BYTES and self.is_between_frames
+            else self._framer.push(payload)
+        )
+        return [self._hear_one(frame) for frame in frames]
 
-    def _judge(self, frame: bytes) -> Heard:
-        level = rms(frame)
-        voice = self._detector.update(level)
-        is_open = self._gate is None or self._gate.is_open(level) or voice.is_voice
-        return Heard(frame if is_open else SILENT_FRAME, voice, not is_open)
+    def _hear_one(self, frame: bytes) -> Heard:
+        is_gated = self.is_gated(frame)
+        voice = Voice(self.rms, self.detector.threshold, self.detector.is_voice, self.has_started)
+        return Heard(SILENT_FRAME if is_gated else frame, voice, is_gated)
+
+    def is_gated(self, frame: bytes) -> bool:
+        """Judge one whole frame, 50 times a second and so without an object made: shall the model
+        hear silence in its place? `rms`, `has_started` and `detector` tell the rest."""
+        self.rms = level = rms(frame)
+        floor = self._floor.update(level)
+        self.has_started = self.detector.judge(level, floor)
+        return self._gate is not None and not self._gate.judge(level, floor) and not self.detector.is_voice

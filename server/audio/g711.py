@@ -18,7 +18,7 @@ FRAME_BYTES = FRAME_MS * BYTES_PER_MS
 SILENCE = b"\xff"
 """μ-law zero. 0x00 is full-scale negative: a zero-filled buffer is loud noise."""
 SILENT_FRAME = SILENCE * FRAME_BYTES
-SILENT_FRAME_B64 = base64.b64encode(SILENT_FRAME).decode("ascii")
+SILENT_FRAME_B64 = base64.b64encode(SILENT_FRAME)
 
 
 def rms(payload: bytes) -> int:

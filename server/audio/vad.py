@@ -70,24 +70,33 @@ class VoiceDetector:
         self._floor = NoiseFloor()
         self._loud_frames = 0
         self._quiet_frames = 0
-        self._is_voice = False
+        self.threshold = threshold
+        """Of the last frame."""
+        self.is_voice = False
 
     def update(self, rms: int) -> Voice:
         """Judge the next 20 ms frame by its RMS."""
-        floor = self._floor.update(rms)
-        threshold = max(self._fixed, int(floor * NOISE_MARGIN))
-        started = False
+        started = self.judge(rms, self._floor.update(rms))
+        return Voice(rms, self.threshold, self.is_voice, started)
+
+    def judge(self, rms: int, floor: float) -> bool:
+        """Like `update`, over a noise floor that others share; True when speech was noticed now."""
+        threshold = int(floor * NOISE_MARGIN)
+        if threshold < self._fixed:
+            threshold = self._fixed
+        self.threshold = threshold
         if rms > threshold:
-            self._loud_frames += 1
             self._quiet_frames = 0
-            if not self._is_voice and self._loud_frames >= self._min_frames:
-                self._is_voice = started = True
+            self._loud_frames += 1
+            if not self.is_voice and self._loud_frames >= self._min_frames:
+                self.is_voice = True
+                return True
         else:
             self._loud_frames = 0
             self._quiet_frames += 1
             if self._quiet_frames >= self._hangover_frames:
-                self._is_voice = False
-        return Voice(rms, threshold, self._is_voice, started)
+                self.is_voice = False
+        return False
 
 
 class NoiseGate:
@@ -106,7 +115,10 @@ class NoiseGate:
 
     def is_open(self, rms: int) -> bool:
         """Whether this 20 ms frame goes through."""
-        floor = self._floor.update(rms)
+        return self.judge(rms, self._floor.update(rms))
+
+    def judge(self, rms: int, floor: float) -> bool:
+        """Like `is_open`, over a noise floor that others share."""
         noise = self._noise
         if floor > noise:
             noise = floor

@@ -17,9 +17,6 @@ from typing import Any
 
 from server.config import Dialect
 
-APPEND_PREFIX = '{"type":"input_audio_buffer.append","audio":"'
-APPEND_SUFFIX = '"}'
-
 AUDIO_FORMATS: dict[str, dict[str, Any]] = {
     "g711_ulaw": {"type": "audio/pcmu"},
     "g711_alaw": {"type": "audio/pcma"},
@@ -141,9 +138,9 @@ class Commands:
         )
 
 
-def append_audio(payload_b64: str) -> str:
+def append_audio(payload_b64: bytes) -> bytes:
     """`input_audio_buffer.append`. Sent 50 times a second, so it is not built from objects."""
-    return f"{APPEND_PREFIX}{payload_b64}{APPEND_SUFFIX}"
+    return b'{"type":"input_audio_buffer.append","audio":"%b"}' % payload_b64
 
 
 def _turn_detection(settings: SessionSettings) -> dict[str, Any]:

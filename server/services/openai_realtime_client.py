@@ -85,7 +85,6 @@ class OpenAIRealtimeClient:
         self.commands = Commands(endpoint.dialect)
         self.settings_event_id = ""
         self.audio_bytes_in = 0
-        self.appended_bytes = 0
         self.broken_messages = 0
         self.dropped_bytes = 0
         self._endpoint = endpoint
@@ -150,12 +149,15 @@ class OpenAIRealtimeClient:
         self.settings_event_id = command.event_id
         self.send(command)
 
-    def append_audio(self, payload: bytes, payload_b64: str | None = None) -> None:
-        """The caller's next audio, raw μ-law of any length; as base64 too where it is at hand."""
-        self.appended_bytes += len(payload)
-        self.send(append_audio(payload_b64 or base64.b64encode(payload).decode("ascii")))
+    def append_audio(self, payload: bytes) -> None:
+        """The caller's next audio, raw μ-law of any length."""
+        self.append_audio_b64(base64.b64encode(payload))
 
-    def send(self, text: str) -> None:
+    def append_audio_b64(self, payload_b64: bytes) -> None:
+        """The same, of audio that is at hand as base64."""
+        self.send(append_audio(payload_b64))
+
+    def send(self, text: str | bytes) -> None:
         """One client event. Never blocks. Once the session is over it is lost: the reader tells of that."""
         if self._channel is not None and self._channel.closed is None:
             try:

@@ -70,6 +70,15 @@ class Outbox:
         self._queue.append(Frame(item_id, payload))
         return True
 
+    def pass_frame(self, item_id: str, payload: bytes, now_s: float) -> list[str] | None:
+        """The messages for a frame that may go at once, counted as sent: nothing waits before it and
+        little at Twilio. None: it must be queued like any other."""
+        if self._queue or self._urgent or self.ledger.lead_ms(now_s) >= LEAD_LOW_MS:
+            return None
+        mark = self.ledger.sent(item_id, FRAME_BYTES, now_s)
+        media = encode_media(self.stream_sid, payload)
+        return [media] if mark is None else [media, encode_mark(self.stream_sid, mark)]
+
     def end_item(self, item_id: str) -> None:
         """The item's last frame was queued: a mark follows it."""
         self._queue.append(ItemEnd(item_id))

@@ -17,7 +17,7 @@ _SHAPE = (
     rb'"chunk":"([0-9]{1,15})","timestamp":"[0-9]{1,15}","payload":"([A-Za-z0-9+/]{214}==)"\}(,STREAM)?\}'
 )
 
-Plain = tuple[bytes, str, int]
+Plain = tuple[bytes, bytes, int]
 """Payload (160 bytes of μ-law), the same as base64, and the chunk's number."""
 
 
@@ -31,6 +31,6 @@ def scanner(stream_sid: str) -> Callable[[bytes], Plain | None]:
         if found is None or (found[1] is None) is (found[4] is None):  # the stream is named once
             return None
         payload_b64 = found[3]
-        return binascii.a2b_base64(payload_b64), payload_b64.decode("ascii"), int(found[2])
+        return binascii.a2b_base64(payload_b64), payload_b64, int(found[2])
 
     return scan

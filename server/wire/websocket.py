@@ -141,6 +141,17 @@ class _MaskKeys:
 _mask_keys = _MaskKeys()
 
 
+def encode_text(text: bytes, *, masked: bool) -> bytes:
+    """`encode(TEXT, …)` for messages of 126 to 65,535 bytes: what media frames are."""
+    n = len(text)
+    if not 126 <= n < 65536:
+        return encode(TEXT, text, masked=masked)
+    if not masked:
+        return b"\x81\x7e%c%c%b" % (n >> 8, n & 0xFF, text)
+    key = _mask_keys.take()
+    return b"\x81\xfe%c%c%b%b" % (n >> 8, n & 0xFF, key, apply_mask(text, key))
+
+
 def encode_close(code: int, reason: str = "", *, masked: bool = False) -> bytes:
     """A close frame; the reason is cut to what a control frame holds (123 bytes, whole characters)."""
     if code in (CloseCode.NO_STATUS, CloseCode.ABNORMAL):
@@ -158,6 +169,7 @@ class Receiver:
 
     def __init__(self, *, expect_mask: bool, max_message_bytes: int, max_fragments: int = 64) -> None:
         self._expect_mask = expect_mask
+        self._two_byte_length = 0x80 | 126 if expect_mask else 126
         self._max_message_bytes = max_message_bytes
         self._max_fragments = max_fragments
         self._buffer = bytearray()
@@ -170,6 +182,26 @@ class Receiver:
     def is_mid_message(self) -> bool:
         """Bytes of an unfinished frame or message are held: a peer may stall here for ever."""
         return not self._done and bool(self._buffer or self._opcode)
+
+    def whole_text(self, data: bytes) -> bytes | None:
+        """The text, when `data` is exactly one unfragmented text frame of 126 to 65,535 bytes in ASCII.
+
+        That is what nearly every read of a call brings. None, and nothing taken, for all else.
+        """
+        n = len(data) - (8 if self._expect_mask else 4)
+        if (
+            n < 126
+            or data[0] != _WHOLE_TEXT
+            or data[1] != self._two_byte_length
+            or (data[2] << 8) | data[3] != n
+            or n > self._max_message_bytes
+            or self._buffer
+            or self._opcode
+            or self._done
+        ):
+            return None
+        text = apply_mask(data[8:], data[4:8]) if self._expect_mask else data[4:]
+        return text if text.isascii() else None
 
     def feed(self, data: bytes) -> list[Event]:
         """Take the next bytes from the socket; return what they complete, in order."""

@@ -51,7 +51,7 @@ def commands_of(maker: Commands) -> dict[str, str]:
         "delete": maker.delete_item("item_1"),
         "keys": maker.say_as_caller("הלקוח הקיש 1"),
         "tool answer": maker.function_output("call_1", {"ok": True, "text": "בסדר"}),
-        "audio": append_audio(base64.b64encode(b"\xff" * 160).decode()),
+        "audio": append_audio(base64.b64encode(b"\xff" * 160)),
     }
 
 
@@ -219,10 +219,10 @@ def test_the_id_by_which_the_settings_would_be_refused_is_the_one_sent():
 
 
 def test_audio_goes_as_it_came():
-    payload_b64 = base64.b64encode(bytes(range(160))).decode()
+    payload_b64 = base64.b64encode(bytes(range(160)))
     assert json.loads(append_audio(payload_b64)) == {
         "type": "input_audio_buffer.append",
-        "audio": payload_b64,
+        "audio": payload_b64.decode(),
     }
 
 

@@ -69,14 +69,14 @@ def test_one_row_for_all_rounds_and_columns_that_line_up() -> None:
 
 def test_a_load_that_was_the_limit_says_so() -> None:
     own = {"core_percent": 97.0, "late_p99_ms": 8.0, "late_max_ms": 50.0, "is_bottleneck": True}
-    text = "\n".join(report.load_lines([record("gateway", load=own)]))
+    text = "\n".join(report.load_lines([record("gateway", load=own)], {}))
     assert "the load itself was the limit" in text
     assert "gateway 10: core 97 %, sends late 8.0 ms p99" in text
 
 
 def test_a_relay_that_did_not_carry_the_calls_keeps_its_row() -> None:
     failed = {"relay": "asyncio", "round": 1, "calls": 10, "failed": "3 of 10 calls began"}
-    lines = report.load_lines([record("gateway"), failed])
+    lines = report.load_lines([record("gateway"), failed], {})
     assert "3 of 10 calls began" in lines[2]
     assert any(line.startswith("! not measured") for line in lines)
 
@@ -95,5 +95,5 @@ def test_churn_counts_growth_from_the_thousandth_call() -> None:
         "sessions_start": 0,
         "sessions_end": 0,
     }
-    assert "+1.0 MB" in report.churn_lines([churned])[1]
-    assert "8 → 8" in report.churn_lines([churned])[1]
+    assert "+1.0 MB" in report.churn_lines([churned], {})[1]
+    assert "8 → 8" in report.churn_lines([churned], {})[1]
