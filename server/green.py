@@ -12,6 +12,7 @@ be used only once.
 
 from __future__ import annotations
 
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -22,11 +23,17 @@ warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")  # known
 
 import eventlet  # noqa: E402  (after the filter: the warning is given on import)
 from eventlet import hubs, patcher  # noqa: E402
+from eventlet.hubs import epolls  # noqa: E402
 from eventlet.queue import LightQueue  # noqa: E402
 from greenlet import getcurrent  # noqa: E402
 
 Queue = LightQueue
 sleep = eventlet.sleep
+BaseHub: Any = epolls.Hub if epolls.is_available() else object
+
+_native_sleep = patcher.original("time").sleep
+_READABLE = 1  # EPOLLIN, with the same value as POLLIN
+_NOT_ONLY_WRITABLE = ~4  # anything but EPOLLOUT: end of file and errors wake readers and writers
 
 
 class Thread(Protocol):
@@ -135,6 +142,70 @@ def start_native_thread(run: Callable[[], None], name: str) -> None:
     """Run `run()` in a real thread that may block. It must touch nothing green: no locks, no logging."""
     threading = patcher.original("threading")
     threading.Thread(target=run, name=name, daemon=True).start()
+
+
+class MediaHub(BaseHub):  # type: ignore[misc]  # eventlet ships no types
+    """eventlet's hub for Linux, made for many small messages.
+
+    Two things differ. A ready socket's callback is called at once instead of by way of a set, which
+    also keeps the order in which the kernel reported them. And when it is busy the hub naps for a
+    millisecond before it asks the kernel again: what came meanwhile is handled in one pass, with one
+    system call and warm caches, and whoever sends need not wake us for each message. At 150 calls that
+    is a quarter of the CPU for a millisecond of latency; with few calls it does not nap at all.
+    """
+
+    NAP_S = 0.001
+    BUSY_EVENTS_PER_S = 3000
+    """About thirty calls."""
+    WINDOW_S = 0.05
+
+    def __init__(self, clock: Callable[[], float] | None = None) -> None:
+        super().__init__(clock)
+        self._is_busy = False
+        self._events = 0
+        self._window_ends_at = 0.0
+
+    @staticmethod
+    def is_available() -> bool:
+        return bool(epolls.is_available())
+
+    def wait(self, seconds: float | None = None) -> None:
+        if self._is_busy:
+            _native_sleep(self.NAP_S if seconds is None or seconds > self.NAP_S else seconds)
+            seconds = 0
+        try:
+            ready = self.poll.poll(seconds)
+        except InterruptedError:
+            return
+        readers, writers = self.listeners[self.READ], self.listeners[self.WRITE]
+        for fileno, event in ready:
+            if event == _READABLE:
+                self._call(readers.get(fileno), fileno)
+                continue
+            if event & _NOT_ONLY_WRITABLE:
+                self._call(readers.get(fileno), fileno)
+            if event & ~_READABLE:
+                self._call(writers.get(fileno), fileno)
+        self._events += len(ready)
+        now_s = self.clock()
+        if now_s >= self._window_ends_at:
+            elapsed_s = now_s - self._window_ends_at + self.WINDOW_S
+            self._is_busy = self._events > self.BUSY_EVENTS_PER_S * elapsed_s
+            self._events, self._window_ends_at = 0, now_s + self.WINDOW_S
+
+    def _call(self, listener: Any, fileno: int) -> None:
+        if listener is not None:  # an earlier callback of this pass may have removed it
+            try:
+                listener.cb(fileno)
+            except self.SYSTEM_EXCEPTIONS:
+                raise
+            except BaseException:  # noqa: BLE001  whatever it is, the hub and its calls go on
+                self.squelch_exception(fileno, sys.exc_info())
+
+
+def use_media_hub() -> None:
+    """Give this thread its hub, before anything green runs."""
+    hubs.use_hub(MediaHub if MediaHub.is_available() else None)
 
 
 class HubLag:

@@ -25,7 +25,7 @@ from server.store.live_calls import EndReason
 from server.telephony.call_token import TokenVerdict
 from server.telephony.messages import Connected, Dtmf, Mark, Media, Start, Stop, Unknown, decode
 from server.telephony.outbox import Outbox
-from server.telephony.plain_media import Plain, scanner
+from server.telephony.plain_media import scan
 from server.wire.websocket import CloseCode
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class MediaStream:
         self._mode: Mode | None = None
         self._start: Start | None = None
         self._tx_wake = green.Signal()
-        self._scan: Callable[[bytes], Plain | None] = _no_plain_media
+        self._stream_sid = b""
         self._opened_at = time.monotonic()
         self._end_reason: EndReason | None = None
         self._end_detail = ""
@@ -114,7 +114,7 @@ class MediaStream:
 
         Runs in the hub. What it takes is what `_on_message` would have made of it, only sooner.
         """
-        plain = self._scan(text)
+        plain = scan(text, self._stream_sid)
         if plain is None or self._mode is None or self._end_reason is not None:
             return False
         payload, payload_b64, chunk = plain
@@ -179,7 +179,7 @@ class MediaStream:
         log.info("CALL_START call=%s stream=%s mode=%s", self.call_tag, start.stream_sid, self._mode.name)
         green.spawn(self._tx_loop)
         self._mode.start()
-        self._scan = scanner(start.stream_sid)
+        self._stream_sid = start.stream_sid.encode("ascii")
         self._channel.tap = self._on_plain_media
 
     def _check_token(self, start: Start) -> None:
@@ -366,10 +366,6 @@ def _tick_all(gateway: Gateway) -> None:
             except Exception:  # one stream's fault must not stop the clock of the others
                 log.exception("%s", FAULTS["KAV-199"].line("tick"))
     gateway.is_ticking = False
-
-
-def _no_plain_media(text: bytes) -> None:
-    """Before `start` nothing is plain."""
 
 
 def _reason_of(closed: ChannelClosed) -> tuple[EndReason, str]:

@@ -81,6 +81,7 @@ def create_blueprint(gateway: Gateway) -> Blueprint:
 
     def twilio_media(ws: Any) -> None:
         ws.connected = False  # nothing is to be written behind the channel's back
+        ws.ws = None  # its parser would be kept as long as the call lives
         try:
             channel = Channel(ws.sock, is_client=False, limits=CALLER_LIMITS)
             MediaStream(channel, gateway, ws.subprotocol).run()

@@ -38,8 +38,10 @@ warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")  # known
 
 import eventlet  # noqa: E402  (after the filter: the warning is given on import)
 import eventlet.green.thread  # noqa: E402
-from eventlet import hubs, patcher  # noqa: E402
+from eventlet import patcher  # noqa: E402
 from greenlet import GreenletExit  # noqa: E402
+
+from server.green import use_media_hub  # noqa: E402
 
 HEARTBEAT_S = 0.5
 """How often the arbiter hears from us and we look for a vanished arbiter. Signals do not wait for it."""
@@ -75,7 +77,7 @@ class EventletWorker(AsyncWorker):  # type: ignore[misc]  # gunicorn ships no ty
     def init_process(self) -> None:
         self._signals: deque[int] = deque()
         self._cut_now = False
-        hubs.use_hub()  # a hub of our own, whatever the arbiter may have had
+        use_media_hub()  # one of our own, whatever the arbiter may have had
         eventlet.monkey_patch()
         _fix_thread_join()
         self.cfg.set("sendfile", False)  # a GreenSocket has no sendfile(); files go out in blocks

@@ -10,6 +10,7 @@ import importlib
 import click
 
 COMMANDS = {
+    "bench": "How many calls one core carries, beside relays of other make, in one run.",
     "call": "Call a gateway as Twilio would, and judge what the caller hears.",
     "config": "Every variable: its value, source, unit and meaning.",
     "explain": "What an error id such as KAV-114, or a code of Twilio's, means and what to do.",

@@ -33,7 +33,8 @@ class CallTokens:
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
-        self._used: dict[str, float] = {}  # nonce -> expiry, in the order they were taken
+        self._used: dict[int, set[int]] = {}  # second of expiry -> nonces taken: 0.1 kB a call
+        self._used_count = 0
 
     @classmethod
     def for_deployment(cls, auth_tokens: tuple[str, ...]) -> CallTokens:
@@ -45,7 +46,7 @@ class CallTokens:
     def issue(self, call_sid: str, now_s: float) -> str:
         """A token for this call. `now_s` is wall-clock time: another process may check it."""
         expires = int(now_s) + VALID_S
-        nonce = secrets.token_urlsafe(9)
+        nonce = secrets.token_hex(8)
         return f"{expires}.{nonce}.{self._mac(call_sid, expires, nonce)}"
 
     def take(self, token: str | None, call_sid: str, now_s: float) -> TokenVerdict:
@@ -63,19 +64,21 @@ class CallTokens:
             return TokenVerdict.FORGED
         if now_s > expires + CLOCK_SLACK_S:
             return TokenVerdict.EXPIRED
-        if nonce in self._used:
+        number = int(nonce, 16)  # ours, as the MAC proves
+        if number in self._used.get(expires, ()):
             return TokenVerdict.USED
         self._forget(now_s)
-        self._used[nonce] = expires
+        self._used.setdefault(expires, set()).add(number)
+        self._used_count += 1
         return TokenVerdict.GOOD
 
     def _forget(self, now_s: float) -> None:
-        """Drop expired nonces. They expire nearly in their order of use: look at the first."""
+        """Drop expired nonces. Seconds come nearly in order: look at the first."""
         while self._used:
             oldest = next(iter(self._used))
-            if self._used[oldest] + CLOCK_SLACK_S >= now_s and len(self._used) < MAX_REMEMBERED:
+            if oldest + CLOCK_SLACK_S >= now_s and self._used_count < MAX_REMEMBERED:
                 return
-            del self._used[oldest]
+            self._used_count -= len(self._used.pop(oldest))
 
     def _mac(self, call_sid: str, expires: int, nonce: str) -> str:
         message = f"{call_sid}\0{expires}\0{nonce}".encode("utf-8", "surrogatepass")

@@ -10,27 +10,25 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Callable
 
-_SHAPE = (
-    rb'\{"event":"media","sequenceNumber":"[0-9]{1,15}",(STREAM,)?"media":\{"track":"inbound",'
-    rb'"chunk":"([0-9]{1,15})","timestamp":"[0-9]{1,15}","payload":"([A-Za-z0-9+/]{214}==)"\}(,STREAM)?\}'
-)
+_STREAM = rb'"streamSid":"([A-Za-z0-9_-]{1,64})"'
+_match = re.compile(
+    rb'\{"event":"media","sequenceNumber":"[0-9]{1,15}",(?:STREAM,)?"media":\{"track":"inbound",'
+    rb'"chunk":"([0-9]{1,15})","timestamp":"[0-9]{1,15}","payload":"([A-Za-z0-9+/]{214}==)"\}(?:,STREAM)?\}'.replace(
+        b"STREAM", _STREAM
+    )
+).fullmatch
 
 Plain = tuple[bytes, bytes, int]
 """Payload (160 bytes of μ-law), the same as base64, and the chunk's number."""
 
 
-def scanner(stream_sid: str) -> Callable[[bytes], Plain | None]:
-    """A function that recognises one stream's plain media; None for everything else."""
-    stream = re.escape(b'"streamSid":"' + stream_sid.encode("ascii") + b'"')
-    match = re.compile(_SHAPE.replace(b"STREAM", stream)).fullmatch
-
-    def scan(text: bytes) -> Plain | None:
-        found = match(text)
-        if found is None or (found[1] is None) is (found[4] is None):  # the stream is named once
-            return None
-        payload_b64 = found[3]
-        return binascii.a2b_base64(payload_b64), payload_b64, int(found[2])
-
-    return scan
+def scan(text: bytes, stream_sid: bytes) -> Plain | None:
+    """Plain media of this stream; None for everything else."""
+    found = _match(text)
+    if found is None:
+        return None
+    before, chunk, payload_b64, after = found.groups()
+    if (before or after) != stream_sid or (before and after):  # the stream is named once
+        return None
+    return binascii.a2b_base64(payload_b64), payload_b64, int(chunk)

@@ -58,9 +58,8 @@ def test_without_a_gateway_there_is_nothing_to_compare_with() -> None:
 
 
 def test_one_row_for_all_rounds_and_columns_that_line_up() -> None:
-    lines = report.load_lines(
-        [record("gateway", 0.1), record("gateway", 0.3, at=2), record("gateway", 0.2, at=3)]
-    )
+    rounds = [record("gateway", 0.1), record("gateway", 0.3, at=2), record("gateway", 0.2, at=3)]
+    lines = report.load_lines(rounds, {})
     assert len(lines) == 2
     assert lines[1].split()[:3] == ["gateway", "10", "0.200"]
     assert lines[0].index("calls") + len("calls") == lines[1].index("10") + 2
@@ -79,6 +78,16 @@ def test_a_relay_that_did_not_carry_the_calls_keeps_its_row() -> None:
     lines = report.load_lines([record("gateway"), failed], {})
     assert "3 of 10 calls began" in lines[2]
     assert any(line.startswith("! not measured") for line in lines)
+
+
+def test_a_relay_that_cannot_run_here_has_a_row_too() -> None:
+    assert report.load_lines([], {"node": "node not found"})[1].split() == [
+        "node",
+        "-",
+        "node",
+        "not",
+        "found",
+    ]
 
 
 def test_churn_counts_growth_from_the_thousandth_call() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from server.errors import TwilioProtocolError
 from server.telephony.messages import Media, decode
-from server.telephony.plain_media import scanner
+from server.telephony.plain_media import Plain, scan
 
 SID = "MZ298998405c2b6daca091d5fd030d96b6"
 FRAME = bytes(range(160))
@@ -34,13 +34,17 @@ def message(order: tuple[str, ...], payload: bytes = FRAME, sid: str = SID, **me
     return {key: parts[key] for key in order}
 
 
+def plain(text: bytes) -> Plain | None:
+    return scan(text, SID.encode())
+
+
 def wire(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 
 @pytest.mark.parametrize("order", SHAPES.values(), ids=SHAPES)
 def test_both_shapes_are_recognised(order: tuple[str, ...]) -> None:
-    assert scanner(SID)(wire(message(order))) == (FRAME, base64.b64encode(FRAME), 3)
+    assert plain(wire(message(order))) == (FRAME, base64.b64encode(FRAME), 3)
 
 
 @pytest.mark.parametrize("order", SHAPES.values(), ids=SHAPES)
@@ -49,10 +53,10 @@ def test_what_is_recognised_is_what_the_parser_reads(
     order: tuple[str, ...], payload: bytes, chunk: int
 ) -> None:
     text = wire(message(order, payload, chunk=str(chunk)))
-    plain, parsed = scanner(SID)(text), decode(text)
-    assert plain is not None and isinstance(parsed, Media)
-    assert (plain[0], plain[2]) == (parsed.payload, parsed.chunk)
-    assert base64.b64decode(plain[1]) == parsed.payload
+    found, parsed = plain(text), decode(text)
+    assert found is not None and isinstance(parsed, Media)
+    assert (found[0], found[2]) == (parsed.payload, parsed.chunk)
+    assert base64.b64decode(found[1]) == parsed.payload
 
 
 @given(data=st.data())
@@ -60,12 +64,12 @@ def test_a_changed_byte_gives_the_parsers_result_or_is_left_to_it(data: st.DataO
     text = bytearray(wire(message(data.draw(st.sampled_from(list(SHAPES.values()))))))
     at = data.draw(st.integers(0, len(text) - 1))
     text[at] = data.draw(st.integers(0, 255))
-    plain = scanner(SID)(bytes(text))
-    if plain is None:
+    found = plain(bytes(text))
+    if found is None:
         return
     parsed = decode(bytes(text))
     assert isinstance(parsed, Media) and parsed.stream_sid == SID and parsed.track == "inbound"
-    assert (plain[0], plain[2]) == (parsed.payload, parsed.chunk)
+    assert (found[0], found[2]) == (parsed.payload, parsed.chunk)
 
 
 @pytest.mark.parametrize(
@@ -89,11 +93,11 @@ def test_a_changed_byte_gives_the_parsers_result_or_is_left_to_it(data: st.DataO
     ],
 )
 def test_everything_else_is_left_to_the_parser(text: bytes) -> None:
-    assert scanner(SID)(text) is None
+    assert plain(text) is None
 
 
 def test_a_stream_sid_is_text_and_no_pattern() -> None:
     text = wire(message(SHAPES["as Twilio sends it"], sid="MZaXb"))
-    assert scanner("MZa.b")(text) is None
+    assert scan(text, b"MZa.b") is None
     with pytest.raises(TwilioProtocolError):
         decode(b'{"event":"start","start":{"streamSid":"MZ[","callSid":"CA1"}}')
