@@ -56,7 +56,9 @@ def create_app(settings: Settings) -> GatewayApp:
     app = GatewayApp(__name__, static_folder=str(STATIC_DIR), static_url_path="/static")
     app.config["SOCK_SERVER_OPTIONS"] = routes_media.SOCK_SERVER_OPTIONS
     app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = routes_twilio.MAX_FORM_BYTES
-    app.json.ensure_ascii = False  # type: ignore[attr-defined]
+    app.url_map.merge_slashes = False  # one address each: a redirect would lose the upgrade, and POST bodies
+    app.before_request(routes_console.refuse_nameless_host(settings))
+    app.before_request(routes_twilio.take_body)
     for warning in settings.warnings:
         log.warning("%s", warning)
 

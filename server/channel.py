@@ -28,6 +28,7 @@ from server.wire.websocket import (
     Binary,
     Close,
     CloseCode,
+    CloseFinder,
     Ping,
     Receiver,
     Text,
@@ -40,6 +41,10 @@ from server.wire.websocket import (
 log = logging.getLogger(__name__)
 
 READ_BYTES = 65536
+FLOOD_READ_BYTES = 4096
+"""While a peer sends many small messages: 64 KiB could hold ten thousand, 15 ms of work in one go."""
+FLOOD_EVENTS = 64
+CREDIT = 50
 READS_PER_PASS = 4
 """A flooding peer gets so many reads before the others have their turn."""
 MAX_UNREAD_BYTES = 1 << 20
@@ -81,6 +86,10 @@ class Channel:
         self._limits = limits
         now_s = time.monotonic()
         self._messages = TokenBucket(limits.messages_per_s, limits.message_burst, now_s)
+        self._credit = 0
+        self._read_bytes = READ_BYTES
+        self._is_closing = False
+        self._goodbye = CloseFinder(expect_mask=not is_client)
         self._pings = TokenBucket(limits.pings_per_s, limits.ping_burst, now_s)
         self._receiver = Receiver(expect_mask=not is_client, max_message_bytes=limits.max_message_bytes)
         self._inbox: list[bytes] = []
@@ -97,7 +106,8 @@ class Channel:
         self.tap: Callable[[bytes], bool] | None = None
         """The short way: asked in the hub about each text message that nothing waits before, and
         true when it took the message. It must not block. All others go to `receive`."""
-        self.last_read_at = now_s
+        self.last_message_at = now_s
+        """Of text: pings alone are no life."""
         _tune(sock)
         self._watch_reads()
 
@@ -132,6 +142,24 @@ class Channel:
         text = message if isinstance(message, bytes) else message.encode("utf-8")
         self._write(encode_text(text, masked=self._masked))
 
+    def send_plain(self, text: bytes) -> None:
+        """`send` for a media message, in fewer steps. Raises ChannelClosed."""
+        if self._closed is not None:
+            raise self._closed
+        data = encode_text(text, masked=self._masked)
+        if self._unsent:
+            self._write(data)
+            return
+        try:
+            sent = self._port.send(data)
+        except NOT_NOW:
+            sent = 0
+        except OSError as error:
+            self._lost(f"write failed: {error.strerror or error}")
+            return
+        if sent < len(data):
+            self._keep_unsent(data, sent)
+
     def send_all(self, messages: Iterable[str | bytes]) -> None:
         """Like `send`, for several messages in one write."""
         if self._closed is not None:
@@ -147,7 +175,8 @@ class Channel:
         """
         if self._closed is None:
             self._finish(ChannelClosed(code, reason, by_peer=False), say=True)
-        if self._port.is_open and (self._unsent or not self._closed_by_peer()):
+        if self._port.is_open and not self._is_closing and (self._unsent or not self._closed_by_peer()):
+            self._is_closing = True  # the first to close waits; a second one frees at once
             self._gone.wait(CLOSE_WAIT_S)
         self._free()
 
@@ -160,27 +189,33 @@ class Channel:
         if self._port.is_open:
             self._read_watch = green.watch_readable(self._port.fileno, self._on_readable, self._lost)
 
+    def _is_over(self) -> bool:
+        return self._closed is not None
+
     def _is_reading(self) -> bool:
         return self._read_watch is not None
 
     def _on_readable(self, _fileno: int = 0) -> None:
         if self._read_watch is None:
             return
+        port = self._port
         try:
             for _ in range(READS_PER_PASS):
-                data = self._port.read(READ_BYTES)
-                if data is None:
-                    return
+                data = port.recv(self._read_bytes)
                 if not data:
                     self._lost("connection ended without a close frame")
                     return
                 self._take(data)
-                if not self._is_reading():
+                if not self._is_reading() or (
+                    len(data) < READ_BYTES and not (port.is_tls and port.pending())
+                ):
                     return
-                if len(data) < READ_BYTES and not self._port.pending():
-                    return
-            if self._port.pending():
+            if port.is_tls and port.pending():
                 green.call_later(0, self._on_readable)
+        except NOT_NOW:
+            pass
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+            self._lost("connection ended without a close frame")
         except OSError as error:
             self._lost(f"read failed: {error.strerror or error}")
         except Exception:  # the hub would only print it, and this call would hang
@@ -188,24 +223,31 @@ class Channel:
             self._lost("a fault of our own")
 
     def _take(self, data: bytes) -> None:
-        self.last_read_at = now_s = time.monotonic()
+        if self._closed is not None:  # ours is sent: nothing but the peer's close matters now
+            if self._goodbye.feed(data):
+                self._gone.set()
+            return
+        now_s = time.monotonic()
         if self.tap is not None and not self._inbox and self._closed is None:
             text = self._receiver.whole_text(data)
             if text is not None:
-                if not self._messages.take(now_s):
+                if not self._may_take(now_s, 1):
                     self._refuse(CloseCode.POLICY, "too many messages")
-                elif not self.tap(text):
-                    self._deliver(text)
-                    self._arrived.set()
+                else:
+                    self.last_message_at = now_s
+                    if not self.tap(text):
+                        self._deliver(text)
+                        self._arrived.set()
                 return
         events = self._receiver.feed(data)
-        if events and not self._messages.take(now_s, len(events)):
+        self._read_bytes = FLOOD_READ_BYTES if len(events) > FLOOD_EVENTS else READ_BYTES
+        if events and not self._may_take(now_s, len(events)):
             self._refuse(CloseCode.POLICY, "too many messages")
         for event in events:
-            if self._closed is not None:  # ours is sent: nothing but the peer's close matters now
-                if isinstance(event, Close):
-                    self._gone.set()
-            elif isinstance(event, Text):
+            if self._is_over():
+                break
+            if isinstance(event, Text):
+                self.last_message_at = now_s
                 if self._inbox or self.tap is None or not self.tap(event.data):
                     self._deliver(event.data)
             elif isinstance(event, Ping):
@@ -219,11 +261,22 @@ class Channel:
                 self._peer_closed(event)
             elif isinstance(event, Violation):
                 self._refuse(event.code, event.reason)
-        self._watch_for_stalled_message()
+        self._watch_for_stalled_message(completed=bool(events))
         if self._inbox:
             self._arrived.set()
             if self._inbox_bytes > MAX_UNREAD_BYTES:
                 self._stop_reading()
+
+    def _may_take(self, now_s: float, count: int) -> bool:
+        """Count messages against the limit, which is settled for fifty of them at a time."""
+        self._credit -= count
+        if self._credit >= 0:
+            return True
+        for spare in (CREDIT, 0):
+            if self._messages.take(now_s, spare - self._credit):
+                self._credit = spare
+                return True
+        return False
 
     def _deliver(self, text: bytes) -> None:
         self._inbox.append(text)
@@ -258,13 +311,12 @@ class Channel:
         self._stop_writing()
         self._gone.set()
 
-    def _watch_for_stalled_message(self) -> None:
+    def _watch_for_stalled_message(self, *, completed: bool) -> None:
         """A peer that announces a message and never finishes it is not waited for."""
-        if not self._receiver.is_mid_message:
-            if self._message_timer is not None:
-                self._message_timer.cancel()
-                self._message_timer = None
-        elif self._message_timer is None and self._closed is None:
+        if self._message_timer is not None and (completed or not self._receiver.is_mid_message):
+            self._message_timer.cancel()
+            self._message_timer = None
+        if self._receiver.is_mid_message and self._message_timer is None and self._closed is None:
             self._message_timer = green.call_later(MESSAGE_DEADLINE_S, self._message_stalled)
 
     def _message_stalled(self) -> None:
@@ -283,13 +335,16 @@ class Channel:
             except OSError as error:
                 self._lost(f"write failed: {error.strerror or error}")
                 return
-            if sent == len(data):
-                return
-            self._unsent += memoryview(data)[sent:]
-            self._write_watch = green.watch_writable(self._port.fileno, self._on_writable, self._lost)
-            self._stall_timer = green.call_later(WRITE_STALL_S, self._write_stalled)
+            if sent < len(data):
+                self._keep_unsent(data, sent)
         if len(self._unsent) > MAX_UNSENT_BYTES:
             self._lost("peer does not read: too much waits to be sent")
+
+    def _keep_unsent(self, data: bytes, sent: int) -> None:
+        """The socket took a part: the rest goes when it can be written again."""
+        self._unsent += memoryview(data)[sent:]
+        self._write_watch = green.watch_writable(self._port.fileno, self._on_writable, self._lost)
+        self._stall_timer = green.call_later(WRITE_STALL_S, self._write_stalled)
 
     def _on_writable(self, _fileno: int = 0) -> None:
         try:
@@ -316,6 +371,9 @@ class Channel:
         if self._read_watch is not None:
             self._read_watch.stop()
             self._read_watch = None
+        if self._message_timer is not None:  # the peer is not to blame for what we do not read
+            self._message_timer.cancel()
+            self._message_timer = None
 
     def _stop_writing(self) -> None:
         if self._write_watch is not None:
@@ -331,13 +389,10 @@ class Channel:
     def _free(self) -> None:
         self._stop_reading()
         self._stop_writing()
-        if self._message_timer is not None:
-            self._message_timer.cancel()
-            self._message_timer = None
         self._port.close()
 
 
-_NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class _Port:
@@ -356,28 +411,21 @@ class _Port:
             plain = inner
         if self._tls is None:
             plain.setblocking(False)
-        stream = plain if self._tls is None else self._tls
-        self._recv: Callable[[int], bytes] = stream.recv if self._tls is None else stream.read
-        self._send: Callable[[bytes | bytearray], int] = stream.send if self._tls is None else stream.write
-
-    def read(self, limit: int) -> bytes | None:
-        """Bytes; b"" at the end; None when there are none now. Raises OSError."""
-        try:
-            return self._recv(limit)
-        except _NOT_NOW:
-            return None
-        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
-            return b""
+        self.is_tls = self._tls is not None
+        self.recv: Callable[[int], bytes] = plain.recv if self._tls is None else self._tls.read
+        """Bytes; b"" at the end. Raises one of NOT_NOW when there are none, OSError when it is over."""
+        self.send: Callable[[bytes | bytearray], int] = plain.send if self._tls is None else self._tls.write
+        """How many bytes went out. Raises one of NOT_NOW when none could, OSError when it is over."""
 
     def pending(self) -> bool:
         """TLS has decrypted bytes that the kernel no longer reports."""
         return self._tls is not None and self._tls.pending() > 0
 
     def write(self, data: bytes | bytearray) -> int:
-        """How many bytes went out, 0 when none could. Raises OSError."""
+        """`send`, or 0 when nothing could be sent now."""
         try:
-            return self._send(data)
-        except _NOT_NOW:
+            return self.send(data)
+        except NOT_NOW:
             return 0
 
     def close(self) -> None:

@@ -56,7 +56,7 @@ class Mode(Protocol):
     def on_dtmf(self, digit: str) -> None: ...
 
     def on_mark(self, name: str) -> None:
-        """A mark came back; the ledger has been told already."""
+        """A mark of ours came back, and not by a `clear`; the ledger has been told already."""
 
     def tick(self, now_s: float) -> None:
         """About ten times a second: the place for deadlines."""

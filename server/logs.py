@@ -28,7 +28,9 @@ _SECRETS = (
     (re.compile(r"(?i)\b(x-twilio-signature|api-key)(['\"]?\s*[:=]\s*['\"]?)[^\s,'\"]+"), r"\1\2•••"),
     (re.compile(r"(\+\d{3})\d{3,8}(\d{4})\b"), r"\1•••\2"),
 )
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufffe\uffff\ud800-\udfff]"
+)
 
 
 def call_tag(call_sid: str | None) -> str:

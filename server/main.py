@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 from server import green, logs
@@ -11,3 +12,8 @@ from server.config import Settings
 settings = Settings.from_env(os.environ)
 logs.configure(settings.log_level, green.start_native_thread)
 app = create_app(settings)
+
+# What is here now stays: with it out of the collector's sight a full collection during calls takes
+# a tenth of the time, and all calls wait for it.
+gc.collect()
+gc.freeze()

@@ -20,7 +20,7 @@ from server import green
 from server.channel import Channel, ChannelClosed, Limits
 from server.errors import FAULTS, CallRefused, TwilioProtocolError
 from server.gateway import Gateway, Mode
-from server.logs import call_tag
+from server.logs import call_tag, clean
 from server.store.live_calls import EndReason
 from server.telephony.call_token import TokenVerdict
 from server.telephony.messages import Connected, Dtmf, Mark, Media, Start, Stop, Unknown, decode
@@ -73,6 +73,7 @@ class MediaStream:
         self._end_reason: EndReason | None = None
         self._end_detail = ""
         self._broken_messages = 0
+        self._has_met_unknown = False
         self._drain_by: float | None = None
 
     # The rx side
@@ -132,8 +133,7 @@ class MediaStream:
             case Media():
                 self._on_media(message)
             case Mark():
-                self.tx_q.ledger.echoed(message.name, now_s)
-                if self._mode is not None:
+                if self.tx_q.ledger.echoed(message.name, now_s) and self._mode is not None:
                     self._mode.on_mark(message.name)
             case Dtmf():
                 if self._mode is not None:
@@ -145,7 +145,16 @@ class MediaStream:
             case Connected():
                 pass
             case Unknown():
-                self._broken(f"unknown event {message.event!r}")
+                self._on_unknown(message)
+
+    def _on_unknown(self, message: Unknown) -> None:
+        """Twilio may add events at any time: counted, said once a stream, and never an end."""
+        self._gateway.counters.frames_dropped["unknown_event"] += 1
+        if not self._has_met_unknown:
+            self._has_met_unknown = True
+            log.warning(
+                "%s call=%s", FAULTS["KAV-121"].line(f"unknown event {clean(message.event)!r}"), self.call_tag
+            )
 
     def _on_media(self, media: Media) -> None:
         start, mode = self._start, self._mode
@@ -213,7 +222,7 @@ class MediaStream:
                 self.end(EndReason.NO_START)
             elif self._drain_by is not None:
                 self.end(EndReason.DRAIN)
-        elif now_s - self._channel.last_read_at > SILENT_LEG_S:
+        elif now_s - self._channel.last_message_at > SILENT_LEG_S:
             self.end(EndReason.SILENT_LEG, f"no message for {SILENT_LEG_S:.0f} s")
         elif age_s > self._gateway.settings.max_call_seconds:
             self.end(EndReason.MAX_DURATION, f"{self._gateway.settings.max_call_seconds} s")
@@ -227,7 +236,7 @@ class MediaStream:
 
     def _say_refused(self, refused: CallRefused) -> None:
         self._gateway.counters.refused[refused.fault_id] += 1
-        log.warning("%s call=%s", FAULTS[refused.fault_id].line(str(refused)), self.call_tag)
+        log.warning("%s call=%s", FAULTS[refused.fault_id].line(clean(str(refused))), self.call_tag)
 
     # The tx side
 
@@ -268,17 +277,17 @@ class MediaStream:
     def play_now(self, item_id: str, frame: bytes) -> None:
         """The short way out: as `play` and `flush` would, but a frame that nothing waits before is
         written without passing the queue."""
-        messages = self.tx_q.pass_frame(item_id, frame, time.monotonic())
-        if messages is None:
+        passed = self.tx_q.pass_frame(item_id, frame, time.monotonic())
+        if passed is None:
             self.play(item_id, frame)
             self.flush()
             return
+        media, mark = passed
         self.tx_frames += 1
         try:
-            if len(messages) == 1:
-                self._channel.send(messages[0])
-            else:
-                self._channel.send_all(messages)
+            self._channel.send_plain(media)
+            if mark is not None:
+                self._channel.send(mark)
         except ChannelClosed:
             return  # as in the tx loop
         if self._mode is not None:
@@ -307,7 +316,7 @@ class MediaStream:
     def _note_end(self, reason: EndReason, detail: str = "") -> bool:
         if self._end_reason is not None:
             return False
-        self._end_reason, self._end_detail = reason, detail
+        self._end_reason, self._end_detail = reason, clean(detail)  # a close reason is the peer's own words
         return True
 
     def _closing_words(self) -> tuple[int, str]:

@@ -19,7 +19,7 @@ from typing import assert_never
 from server import green
 from server.audio.ear import Ear
 from server.audio.framing import Framer
-from server.audio.g711 import SILENT_FRAME_B64
+from server.audio.g711 import FRAME_BYTES, SILENT_FRAME_B64
 from server.audio_trail import AudioTrail
 from server.config import CallMode, Settings
 from server.errors import FAULTS, ModelRefused, ModelUnreachable
@@ -365,8 +365,9 @@ class RealtimeMode:
         its way to the caller. The loop above would have done the same, two green threads later."""
         if item_id != self._out_item or self._responses.is_abandoned(response_id):
             return False
-        for frame in self._out_framer.push(payload):
-            self._trail.queued(item_id, 1, len(frame))
+        frames = self._out_framer.push(payload)
+        self._trail.queued(item_id, len(frames), FRAME_BYTES * len(frames))
+        for frame in frames:
             self._caller.play_now(item_id, frame)
         return True
 

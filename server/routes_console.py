@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from flask import Blueprint, Flask, Response, render_template, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing.exceptions import WebsocketMismatch
 
 from server import __version__, green
+from server.config import Settings
 from server.errors import FAULTS
 from server.gateway import Gateway
 from server.metrics import GatewayCollector, exposition
@@ -58,6 +60,17 @@ def create_blueprint(gateway: Gateway, collector: GatewayCollector, hub_lag: gre
         return Response(exposition(collector), 200, content_type="text/plain; version=0.0.4; charset=utf-8")
 
     return bp
+
+
+def refuse_nameless_host(settings: Settings) -> Callable[[], Response | None]:
+    """Without a public address of our own, the Host header names us in TwiML: it must name somebody."""
+
+    def check() -> Response | None:
+        if not settings.public_base_url and not request.host:
+            return Response("400 the Host header is empty or malformed\n", 400, content_type="text/plain")
+        return None
+
+    return check
 
 
 def install_error_pages(app: Flask) -> None:

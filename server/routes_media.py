@@ -58,6 +58,8 @@ def create_blueprint(gateway: Gateway) -> Blueprint:
         refusal = refuse(request.method, environ.get("SERVER_PROTOCOL", ""), headers)
         if refusal is not None:
             return _refused("KAV-113", refusal.status, refusal.reason)
+        if not request.host.isascii():
+            return _refused("KAV-113", 400, "the Host is not a name of ASCII letters")
         if not _is_own_origin(headers.get("origin"), public_base_url(gateway), request.host):
             return _refused("KAV-113", 403, "the Origin is another site's")
         if gateway.is_draining:
@@ -91,6 +93,13 @@ def create_blueprint(gateway: Gateway) -> Blueprint:
 
     sock.route(MEDIA_PATH, bp=bp)(twilio_media)
     sock.route(MEDIA_PATH + "/", bp=bp, endpoint="twilio_media_slash")(twilio_media)
+
+    @bp.errorhandler(ConnectionError)
+    def left_early(error: ConnectionError) -> Response:
+        """The peer hung up before the 101 was written."""
+        log.info("WS_CONNECTED never: %s", error.strerror or error)
+        return Response(status=400)
+
     return bp
 
 
@@ -104,4 +113,10 @@ def say_fault(sock: Any) -> None:
 
 def _is_own_origin(origin: str | None, base_url: str, host: str) -> bool:
     """Twilio sends none; a browser sends its page's, which must be ours."""
-    return not origin or urlsplit(origin).netloc in (urlsplit(base_url).netloc, host)
+    if not origin:
+        return True
+    try:
+        site = urlsplit(origin).netloc
+    except ValueError:
+        return False
+    return bool(site) and site in (urlsplit(base_url).netloc, host)

@@ -11,6 +11,7 @@ import time
 
 from flask import Blueprint, Response, request
 
+from server import green
 from server.errors import FAULTS
 from server.gateway import Gateway
 from server.logs import call_tag, clean
@@ -21,6 +22,25 @@ from server.telephony.signature import HEADER
 log = logging.getLogger(__name__)
 
 MAX_FORM_BYTES = 64 * 1024
+MAX_SID_CHARS = 64
+BODY_WITHIN_S = 5.0
+
+
+def take_body() -> Response | None:
+    """Before every request: its whole body, within a size and a time, or an answer that says why not."""
+    if "Transfer-Encoding" in request.headers:
+        return Response("411 send the body's length\n", 411, content_type="text/plain")
+    if (request.content_length or 0) > MAX_FORM_BYTES:
+        return Response(f"413 over {MAX_FORM_BYTES} bytes\n", 413, content_type="text/plain")
+    if request.content_length:
+        try:
+            with green.deadline(BODY_WITHIN_S):
+                request.get_data(cache=True, parse_form_data=False)
+        except TimeoutError:
+            return Response(
+                f"408 the body did not come in {BODY_WITHIN_S:.0f} s\n", 408, content_type="text/plain"
+            )
+    return None
 
 
 def public_base_url(gateway: Gateway) -> str:
@@ -52,7 +72,7 @@ def create_blueprint(gateway: Gateway, greeting_path: str | None) -> Blueprint:
             seen = "no signature" if HEADER not in request.headers else f"not for {public_base_url(gateway)}"
             log.warning("%s", FAULTS["KAV-111"].line(seen))
             return Response(FAULTS["KAV-111"].line(), 403, content_type="text/plain; charset=utf-8")
-        call_sid = request.form.get("CallSid", "")
+        call_sid = clean(request.form.get("CallSid", ""), MAX_SID_CHARS)
         base_url = public_base_url(gateway)
         if gateway.is_draining:
             log.info("INCOMING_CALL call=%s sent to the next process: draining", call_tag(call_sid))
@@ -64,9 +84,9 @@ def create_blueprint(gateway: Gateway, greeting_path: str | None) -> Blueprint:
             )
             return _twiml(twiml.busy())
         gateway.calls.answered(call_sid)
-        log.info("INCOMING_CALL call=%s mode=%s", clean(call_tag(call_sid)), settings.served_mode)
+        log.info("INCOMING_CALL call=%s mode=%s", call_tag(call_sid), settings.served_mode)
         parameters = {
-            "call_sid": clean(call_sid, 64),
+            "call_sid": call_sid,
             "token": gateway.tokens.issue(call_sid, time.time()),
             "business": "1",
         }
@@ -91,7 +111,10 @@ def create_blueprint(gateway: Gateway, greeting_path: str | None) -> Blueprint:
     def stream_ended() -> Response:
         counters.webhooks["stream_ended"] += 1
         form = request.form
-        call_sid, status = form.get("CallSid", ""), form.get("CallStatus") or form.get("Status", "")
+        call_sid, status = (
+            clean(form.get("CallSid", ""), MAX_SID_CHARS),
+            form.get("CallStatus") or form.get("Status", ""),
+        )
         follow_up = FollowUp.NOTHING
         if status == "in-progress" and is_trusted():
             known = gateway.calls.follow_up(call_sid)

@@ -114,6 +114,15 @@ class EventletWorker(AsyncWorker):  # type: ignore[misc]  # gunicorn ships no ty
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._pool.spawn(self.handle, listener, client, addr)
 
+    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
+        """Serve one request. One whose body was not read to its end is the connection's last: before
+        the next one gunicorn would read the rest, however much, without letting others run between.
+        """
+        super().handle_request(listener_name, req, sock, addr)
+        reader = req.body.reader
+        if getattr(reader, "length", 0) or getattr(reader, "parser", None):
+            raise StopIteration
+
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Write an HTTP error page, but not for a handler we killed.
 

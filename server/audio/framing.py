@@ -23,6 +23,8 @@ class Framer:
 
     def push(self, payload: bytes) -> list[bytes]:
         """The whole frames that `payload` completes, each of 160 bytes, in order."""
+        if len(payload) == FRAME_BYTES and not self._rest:
+            return [payload]
         data = self._rest + payload if self._rest else payload
         whole = len(data) - len(data) % FRAME_BYTES
         self._rest = data[whole:]

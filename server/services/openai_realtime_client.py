@@ -155,7 +155,9 @@ class OpenAIRealtimeClient:
 
     def append_audio_b64(self, payload_b64: bytes) -> None:
         """The same, of audio that is at hand as base64."""
-        self.send(append_audio(payload_b64))
+        channel = self._channel
+        if channel is not None and channel.closed is None:
+            channel.send_plain(append_audio(payload_b64))
 
     def send(self, text: str | bytes) -> None:
         """One client event. Never blocks. Once the session is over it is lost: the reader tells of that."""

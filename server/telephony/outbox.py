@@ -11,6 +11,7 @@ Pure: no sockets, and the time is an argument (seconds, monotonic).
 
 from __future__ import annotations
 
+import binascii
 from collections import deque
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from server.telephony.playout import Cut, PlayoutLedger
 
 LEAD_LOW_MS = 200
 LEAD_HIGH_MS = 400
+MEDIA_TAIL = b'"}}'
 MAX_QUEUED_FRAMES = 5 * 60 * 1000 // FRAME_MS
 """Five minutes of speech: far more than an answer, far less than Twilio's ten (31931)."""
 
@@ -54,6 +56,7 @@ class Outbox:
 
     def __init__(self, stream_sid: str) -> None:
         self.stream_sid = stream_sid
+        self._media_head = b""
         self.ledger = PlayoutLedger()
         self._queue: deque[Frame | ItemEnd] = deque()
         self._urgent: list[str] = []
@@ -70,14 +73,16 @@ class Outbox:
         self._queue.append(Frame(item_id, payload))
         return True
 
-    def pass_frame(self, item_id: str, payload: bytes, now_s: float) -> list[str] | None:
-        """The messages for a frame that may go at once, counted as sent: nothing waits before it and
-        little at Twilio. None: it must be queued like any other."""
+    def pass_frame(self, item_id: str, payload: bytes, now_s: float) -> tuple[bytes, str | None] | None:
+        """The `media` message of a frame that may go at once, and the `mark` to send after it, if any;
+        the frame counts as sent. None: something waits before it, or enough at Twilio: queue it."""
         if self._queue or self._urgent or self.ledger.lead_ms(now_s) >= LEAD_LOW_MS:
             return None
+        if not self._media_head:
+            self._media_head = encode_media(self.stream_sid, b"").encode("ascii")[: -len(MEDIA_TAIL)]
         mark = self.ledger.sent(item_id, FRAME_BYTES, now_s)
-        media = encode_media(self.stream_sid, payload)
-        return [media] if mark is None else [media, encode_mark(self.stream_sid, mark)]
+        media = self._media_head + binascii.b2a_base64(payload, newline=False) + MEDIA_TAIL
+        return media, None if mark is None else encode_mark(self.stream_sid, mark)
 
     def end_item(self, item_id: str) -> None:
         """The item's last frame was queued: a mark follows it."""

@@ -90,7 +90,9 @@ class PlayoutLedger:
 
     def sent(self, item_id: str, n_bytes: int, now_s: float) -> str | None:
         """Count audio handed to Twilio. Returns the name of the mark to send after it, if one is due."""
-        item = self._items.setdefault(item_id, _Item())
+        item = self._items.get(item_id)
+        if item is None:
+            item = self._items[item_id] = _Item()
         starts_at = max(now_s, self._ends_at)
         last = item.stretches[-1] if item.stretches else None
         if last is not None and starts_at - (last.starts_at + last.n_bytes / BYTES_PER_S) < 0.001:

@@ -329,6 +329,34 @@ class Receiver:
         events.append(Violation(code, reason))
 
 
+class CloseFinder:
+    """After our own close: has the peer answered it? Looks at frame headers only, skips all else.
+
+    Begins at whatever byte comes, perhaps within a frame, so it takes what looks like a peer's close
+    frame at the end of the bytes for one. Being wrong costs nothing: the connection ends anyway.
+    """
+
+    def __init__(self, *, expect_mask: bool) -> None:
+        self._head = 0x80 if expect_mask else 0
+        self._tail = b""
+
+    def feed(self, data: bytes) -> bool:
+        """True once the bytes so far end in a close frame."""
+        tail = (self._tail + data[-MAX_CLOSE_FRAME:])[-MAX_CLOSE_FRAME:]
+        self._tail = tail
+        at = tail.rfind(b"\x88")
+        while at >= 0 and at + 1 < len(tail):
+            second = tail[at + 1]
+            size = 2 + (4 if second & 0x80 else 0) + (second & 0x7F)
+            if second & 0x80 == self._head and at + size == len(tail):
+                return True
+            at = tail.rfind(b"\x88", 0, at)
+        return False
+
+
+MAX_CLOSE_FRAME = 2 + 4 + 125
+
+
 def _is_utf8(data: bytes) -> bool:
     try:
         data.decode("utf-8")
