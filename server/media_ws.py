@@ -68,6 +68,7 @@ class MediaStream:
         self._mode: Mode | None = None
         self._start: Start | None = None
         self._tx_wake = green.Signal()
+        self._has_tx_loop = False
         self._stream_sid = b""
         self._opened_at = time.monotonic()
         self._end_reason: EndReason | None = None
@@ -186,7 +187,6 @@ class MediaStream:
         self._gateway.counters.calls_started += 1
         self._mode = self._gateway.make_mode(self, start)
         log.info("CALL_START call=%s stream=%s mode=%s", self.call_tag, start.stream_sid, self._mode.name)
-        green.spawn(self._tx_loop)
         self._mode.start()
         self._stream_sid = start.stream_sid.encode("ascii")
         self._channel.tap = self._on_plain_media
@@ -241,15 +241,18 @@ class MediaStream:
     # The tx side
 
     def _tx_loop(self) -> None:
-        """Write what is due, sleep until more is. Ends with the channel."""
+        """Write what is due, sleep until more is. Ends when nothing waits; `wake` starts it again: a
+        green thread costs 8 kB, and most calls most of the time have nothing waiting."""
         try:
-            while self._channel.closed is None:
-                self._tx_wake.wait(self._pump())
+            while self._channel.closed is None and (wait_s := self._pump()) is not None:
+                self._tx_wake.wait(wait_s)
         except ChannelClosed:
             pass  # the rx loop sees it too, and says so
         except Exception:
             log.exception("%s call=%s", FAULTS["KAV-199"].line("tx loop"), self.call_tag)
             self.end(EndReason.FAULT)
+        finally:
+            self._has_tx_loop = False
 
     def _pump(self) -> float | None:
         """The only writer: what of `tx_q` is due goes out in one write. Never blocks.
@@ -298,12 +301,15 @@ class MediaStream:
 
     def wake(self) -> None:
         self._tx_wake.set()
+        if not self._has_tx_loop:
+            self._has_tx_loop = True
+            green.spawn(self._tx_loop)
 
     def flush(self) -> None:
         if self._channel.closed is None:
             try:
                 if self._pump() is not None:
-                    self._tx_wake.set()  # the rest falls due later
+                    self.wake()  # the rest falls due later
             except ChannelClosed:
                 pass  # as in the tx loop
 

@@ -30,7 +30,7 @@ from server.realtime import events
 from server.realtime.commands import END_CALL_TOOL, Command, greeting_instructions, greeting_tokens
 from server.realtime.events import ErrorKind, Event, FunctionCall, ServerError, classify
 from server.realtime.responses import Request, Responses
-from server.services.openai_realtime_client import END, Endpoint, OpenAIRealtimeClient
+from server.services.openai_realtime_client import AudioChunk, Endpoint, OpenAIRealtimeClient
 from server.store.live_calls import EndReason
 from server.telephony.messages import Start
 from server.telephony.outbox import Frame
@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 READY_WITHIN_S = 5.0
 FIRST_AUDIO_WITHIN_S = 6.0
 """The longest a caller waits for the first voice before the call ends with words instead."""
+CHUNKS_A_TURN = 16
 MAX_RETRIES = 2
 RETRY_AFTER_S = 0.5
 MAX_EARLY_FRAMES = 500
@@ -77,9 +78,11 @@ class RealtimeMode:
         self._trail = AudioTrail(self._tag, traces_all=settings.call_trace)
         self._client = OpenAIRealtimeClient(endpoint, self._on_event, self._tag)
         self._client.plain_audio = self._on_plain_audio
+        self._client.on_audio_queued = self._on_audio_queued
         self._responses = Responses()
         self._out_item = ""
         """The item whose audio is on its way; empty between items."""
+        self._has_out_loop = False
         self._out_framer = Framer()
         self._ear = Ear(
             settings.voice_threshold, settings.min_consecutive_voice_frames, gate=settings.noise_gate
@@ -107,7 +110,7 @@ class RealtimeMode:
     # From the stream
 
     def start(self) -> None:
-        self._threads = [green.spawn(self._model_loop), green.spawn(self._realtime_audio_out_loop)]
+        self._threads = [green.spawn(self._model_loop)]
 
     def on_media(self, payload: bytes, chunk: int | None, payload_b64: bytes | None = None) -> None:
         """Every frame counts on the model's clock: one that is not worth hearing goes as silence."""
@@ -158,7 +161,7 @@ class RealtimeMode:
 
     def close(self) -> None:
         self._client.close()
-        for thread in self._threads:
+        for thread in list(self._threads):
             thread.kill()
 
     # The model's leg
@@ -166,7 +169,7 @@ class RealtimeMode:
     def _model_loop(self) -> None:
         """Connect, configure, read events until either side ends the session."""
         try:
-            connected_ms = self._client.connect()
+            connected_ms = green.aside(self._client.connect)
             log.info("[REALTIME] connected to model in %d ms, call_sid=%s", connected_ms, self._tag)
             log.info(
                 "[VOICE] Using voice=%s for entire call (business=%s)", self._settings.voice, self._business
@@ -341,24 +344,38 @@ class RealtimeMode:
 
     # The way out
 
+    def _on_audio_queued(self) -> None:
+        if not self._has_out_loop:
+            self._has_out_loop = True
+            self._threads.append(green.spawn(self._realtime_audio_out_loop))
+
     def _realtime_audio_out_loop(self) -> None:
-        """Cut the model's audio into frames and queue them for the caller, in order, until END."""
+        """Cut the model's audio into frames and queue them for the caller, in order, until
+        `audio_out_queue` is empty; the next audio starts it anew."""
         try:
-            for chunk in iter(self._client.audio_out_queue.get, END):
-                self._client.chunk_taken(chunk)
-                if self._responses.is_abandoned(chunk.response_id):
-                    continue
-                if chunk.item_id != self._out_item:
-                    self._end_item()  # a cancelled item never says that it is done
-                    self._out_item, self._out_framer = chunk.item_id, Framer()
-                if chunk.payload:
-                    self._play(self._out_framer.push(chunk.payload))
-                else:
-                    self._end_item()
-                self._caller.wake()
+            taken = 0
+            while (chunk := self._client.take_audio()) is not None:
+                if not self._responses.is_abandoned(chunk.response_id):
+                    self._take_chunk(chunk)
+                taken += 1
+                if taken % CHUNKS_A_TURN == 0:
+                    green.sleep(0)  # minutes of audio may come at once; the other calls go on meanwhile
         except Exception:
             log.exception("%s call=%s", FAULTS["KAV-199"].line("audio out loop"), self._tag)
             self._caller.end(EndReason.FAULT)
+        finally:
+            self._has_out_loop = False
+            self._threads = self._threads[:1]
+
+    def _take_chunk(self, chunk: AudioChunk) -> None:
+        if chunk.item_id != self._out_item:
+            self._end_item()  # a cancelled item never says that it is done
+            self._out_item, self._out_framer = chunk.item_id, Framer()
+        if chunk.payload:
+            self._play(self._out_framer.push(chunk.payload))
+        else:
+            self._end_item()
+        self._caller.wake()
 
     def _on_plain_audio(self, response_id: str, item_id: str, payload: bytes) -> bool:
         """The short way out, in the hub: true when `payload` continued the item under way and is on

@@ -10,9 +10,10 @@ from __future__ import annotations
 import base64
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import websocket
@@ -70,18 +71,17 @@ class AudioChunk:
     payload: bytes
 
 
-class _End:
-    """The last thing on `audio_out_queue`."""
-
-
-END: Final = _End()
+def _ignore() -> None:
+    pass
 
 
 class OpenAIRealtimeClient:
     """One session with a model. `listener` hears every event, in the green thread of `read_events`."""
 
     def __init__(self, endpoint: Endpoint, listener: Callable[[str, Event], None], call_tag: str) -> None:
-        self.audio_out_queue: Any = green.Queue()  # of AudioChunk, then END
+        self.audio_out_queue: deque[AudioChunk] = deque()
+        self.on_audio_queued: Callable[[], None] = _ignore
+        """Called when something was put on `audio_out_queue`."""
         self.commands = Commands(endpoint.dialect)
         self.settings_event_id = ""
         self.audio_bytes_in = 0
@@ -177,8 +177,6 @@ class OpenAIRealtimeClient:
                     self._on_message(text)
         except ChannelClosed as closed:
             return closed
-        finally:
-            self.audio_out_queue.put(END)
 
     def close(self) -> None:
         """End the session. Blocks half a second at most; harmless when called again."""
@@ -191,9 +189,13 @@ class OpenAIRealtimeClient:
         """We ended the session: what follows is no fault of the model."""
         return self._is_closed
 
-    def chunk_taken(self, chunk: AudioChunk) -> None:
-        """A chunk left `audio_out_queue`: its bytes no longer count against the bound."""
+    def take_audio(self) -> AudioChunk | None:
+        """The next chunk of `audio_out_queue`; None when it is empty."""
+        if not self.audio_out_queue:
+            return None
+        chunk = self.audio_out_queue.popleft()
         self._queued_bytes -= len(chunk.payload)
+        return chunk
 
     def _on_message(self, text: bytes) -> None:
         try:
@@ -214,7 +216,7 @@ class OpenAIRealtimeClient:
 
     def _on_plain_audio(self, text: bytes) -> bool:
         """The short way out, in the hub: for deltas of an item that is already under way."""
-        if self.plain_audio is None or self._queued_bytes:
+        if self.plain_audio is None or self.audio_out_queue:
             return False
         plain = scan(text)
         if plain is None or not self.plain_audio(*plain):
@@ -228,7 +230,8 @@ class OpenAIRealtimeClient:
             self.dropped_bytes += len(chunk.payload)
             return
         self._queued_bytes += len(chunk.payload)
-        self.audio_out_queue.put(chunk)
+        self.audio_out_queue.append(chunk)
+        self.on_audio_queued()
 
 
 def _refusal(error: Any) -> ModelRefused | ModelUnreachable:
