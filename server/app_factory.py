@@ -18,7 +18,7 @@ from server.gateway import CallerLeg, Gateway, Mode, ModeFactory
 from server.media_ws_ai import RealtimeMode
 from server.media_ws_echo import EchoMode
 from server.metrics import Counters, GatewayCollector
-from server.services.openai_realtime_client import Endpoint
+from server.services.openai_realtime_client import Endpoint, tls_context
 from server.telephony.call_token import CallTokens
 from server.telephony.messages import Start
 from server.telephony.signature import SignatureCheck
@@ -101,6 +101,7 @@ def _mode_factory(settings: Settings, counters: Counters) -> ModeFactory:
             settings.openai_realtime_model,
             settings.openai_api_key,
             Dialect(settings.realtime_dialect),
+            tls_context(settings.openai_realtime_url),
         )
 
     def make_mode(caller: CallerLeg, start: Start) -> Mode:

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import base64
 import logging
+import ssl
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+import certifi
 import websocket
 
 from server import green
@@ -42,8 +45,10 @@ class Endpoint:
 
     url: str
     model: str
-    api_key: str
+    api_key: str = field(repr=False)
     dialect: Dialect
+    tls: ssl.SSLContext | None = field(default=None, repr=False, compare=False)
+    """Made once: reading the authorities' certificates takes 30 ms, for which every call would wait."""
 
     @property
     def address(self) -> str:
@@ -60,6 +65,15 @@ class Endpoint:
         if (urlsplit(self.url).hostname or "").endswith(".azure.com"):
             headers.append(f"api-key: {self.api_key}")
         return headers
+
+
+def tls_context(url: str) -> ssl.SSLContext | None:
+    """The context for every connection to `url`; None for a plain one."""
+    if urlsplit(url).scheme != "wss":
+        return None
+    paths = ssl.get_default_verify_paths()
+    has_authorities = bool(paths.cafile) or bool(paths.capath and any(Path(paths.capath).iterdir()))
+    return ssl.create_default_context(cafile=None if has_authorities else certifi.where())
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +125,7 @@ class OpenAIRealtimeClient:
                     timeout=CONNECT_S,
                     suppress_origin=True,
                     redirect_limit=0,
+                    sslopt={"context": self._endpoint.tls} if self._endpoint.tls else None,
                 )
         except websocket.WebSocketBadStatusException as error:
             raise _refusal(error) from error
