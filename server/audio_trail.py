@@ -16,6 +16,7 @@ from server.telephony.outbox import Frame
 log = logging.getLogger("server.media_ws_ai")
 
 MAX_ITEMS = 256
+VOICE_EVERY_S = 2.0
 
 
 @dataclass(slots=True)
@@ -29,8 +30,9 @@ class AudioTrail:
     """Follows the model's audio through one call, item by item."""
 
     def __init__(self, call_tag: str, *, traces_all: bool) -> None:
-        self.queued_frames = 0
-        self.queued_bytes = 0
+        self.realtime_tx_frames = 0
+        """Frames of the model's that were queued for the caller."""
+        self.realtime_tx_bytes = 0
         self.sent_frames = 0
         self.first_audio_at: float | None = None
         """When the model's first audio of the call came."""
@@ -39,6 +41,7 @@ class AudioTrail:
         self._tag = call_tag
         self._traces_all = traces_all
         self._items: dict[str, _Tally] = {}
+        self._voice_said_at = float("-inf")
         self._began_at = time.monotonic()
         self._asked_at = self._began_at
 
@@ -60,8 +63,8 @@ class AudioTrail:
         return is_first
 
     def queued(self, item_id: str, frames: int, n_bytes: int) -> None:
-        self.queued_frames += frames
-        self.queued_bytes += n_bytes
+        self.realtime_tx_frames += frames
+        self.realtime_tx_bytes += n_bytes
         tally = self._items.get(item_id)
         if tally is None or not frames:
             return
@@ -99,6 +102,23 @@ class AudioTrail:
     def forget(self, item_id: str) -> None:
         """The item was interrupted: its sum would be that of what nobody heard."""
         self._items.pop(item_id, None)
+
+    def voice(self, level: int, threshold: int) -> None:
+        """The caller began to speak; said once in two seconds."""
+        now_s = time.monotonic()
+        if now_s - self._voice_said_at >= VOICE_EVERY_S:
+            self._voice_said_at = now_s
+            log.info("[REAL_VOICE] rms=%d > %d (voice detected) call_sid=%s", level, threshold, self._tag)
+
+    def say_totals(self) -> None:
+        """At the end of the call."""
+        log.info(
+            "[REALTIME] realtime_tx_frames=%d realtime_tx_bytes=%d sent_frames=%d call_sid=%s",
+            self.realtime_tx_frames,
+            self.realtime_tx_bytes,
+            self.sent_frames,
+            self._tag,
+        )
 
     def knows(self, item_id: str) -> bool:
         return item_id in self._items

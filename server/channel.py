@@ -13,7 +13,6 @@ threads call `receive`, `send` and `close`.
 from __future__ import annotations
 
 import logging
-import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable
@@ -22,6 +21,7 @@ from typing import Any
 
 from server import green
 from server.errors import FAULTS
+from server.port import NOT_NOW, Port, tune
 from server.wire.limits import TokenBucket
 from server.wire.websocket import (
     PONG,
@@ -81,7 +81,7 @@ class Channel:
     """One WebSocket. `is_client` says which side masks."""
 
     def __init__(self, sock: Any, *, is_client: bool, limits: Limits) -> None:
-        self._port = _Port(sock)
+        self._port = Port(sock)
         self._masked = is_client
         self._limits = limits
         now_s = time.monotonic()
@@ -108,7 +108,7 @@ class Channel:
         true when it took the message. It must not block. All others go to `receive`."""
         self.last_message_at = now_s
         """Of text: pings alone are no life."""
-        _tune(sock)
+        tune(sock)
         self._watch_reads()
 
     @property
@@ -390,64 +390,3 @@ class Channel:
         self._stop_reading()
         self._stop_writing()
         self._port.close()
-
-
-NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-
-
-class _Port:
-    """Non-blocking reads and writes of a plain or TLS socket that another library set up.
-
-    Goes below the green socket's own methods, which would wait: for TLS to the SSL object.
-    """
-
-    def __init__(self, sock: Any) -> None:
-        self._sock = sock
-        self.is_open = True
-        self.fileno: int = sock.fileno()
-        self._tls: Any = getattr(sock, "_sslobj", None)
-        plain = sock
-        while (inner := getattr(plain, "fd", None)) is not None:  # a green socket wraps the real one
-            plain = inner
-        if self._tls is None:
-            plain.setblocking(False)
-        self.is_tls = self._tls is not None
-        self.recv: Callable[[int], bytes] = plain.recv if self._tls is None else self._tls.read
-        """Bytes; b"" at the end. Raises one of NOT_NOW when there are none, OSError when it is over."""
-        self.send: Callable[[bytes | bytearray], int] = plain.send if self._tls is None else self._tls.write
-        """How many bytes went out. Raises one of NOT_NOW when none could, OSError when it is over."""
-
-    def pending(self) -> bool:
-        """TLS has decrypted bytes that the kernel no longer reports."""
-        return self._tls is not None and self._tls.pending() > 0
-
-    def write(self, data: bytes | bytearray) -> int:
-        """`send`, or 0 when nothing could be sent now."""
-        try:
-            return self.send(data)
-        except NOT_NOW:
-            return 0
-
-    def close(self) -> None:
-        """Shut down before closing: closing alone wakes nobody who still waits on the socket."""
-        if self.is_open:
-            self.is_open = False
-            try:
-                self._sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # the peer was faster
-            self._sock.close()
-
-
-def _tune(sock: Any) -> None:
-    """Small messages leave at once; a peer that vanished without a word is noticed within 6 s."""
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (
-        ("TCP_KEEPIDLE", 2),
-        ("TCP_KEEPINTVL", 1),
-        ("TCP_KEEPCNT", 3),
-        ("TCP_USER_TIMEOUT", 5000),
-    ):
-        if (option := getattr(socket, name, None)) is not None:  # not every platform has all of them
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)

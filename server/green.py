@@ -17,7 +17,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")  # known; this seam is the cure
 
@@ -36,9 +36,6 @@ _READABLE = 1  # EPOLLIN, with the same value as POLLIN
 _NOT_ONLY_WRITABLE = ~4  # anything but EPOLLOUT: end of file and errors wake readers and writers
 
 
-T = TypeVar("T")
-
-
 class Thread(Protocol):
     """A running green thread."""
 
@@ -53,20 +50,6 @@ def spawn(run: Callable[..., Any], *args: Any) -> Thread:
     """Run `run(*args)` in a green thread. What escapes it is printed and lost: catch at its top."""
     thread: Thread = eventlet.spawn(run, *args)
     return thread
-
-
-def aside(run: Callable[[], T]) -> T:
-    """`run()` in a green thread that is gone afterwards; wait for its result, or its exception.
-
-    For work that goes deep at the start of a long life: a green thread keeps its stack at the deepest
-    it ever was.
-    """
-    thread = eventlet.spawn(run)
-    try:
-        result: T = thread.wait()
-        return result
-    finally:
-        thread.kill()  # harmless when it has ended; else the one who waits was killed
 
 
 @contextmanager

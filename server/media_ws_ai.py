@@ -28,10 +28,11 @@ from server.logs import clean
 from server.metrics import Counters, count_unknown
 from server.realtime import events
 from server.realtime.commands import END_CALL_TOOL, Command, greeting_instructions, greeting_tokens
-from server.realtime.events import ErrorKind, Event, FunctionCall, ServerError, classify
+from server.realtime.events import ErrorKind, Event, FunctionCall, ServerError, classify, fault_of
 from server.realtime.responses import Request, Responses
 from server.services.openai_realtime_client import AudioChunk, Endpoint, OpenAIRealtimeClient
 from server.store.live_calls import EndReason
+from server.telephony.keys import KeyBuffer
 from server.telephony.messages import Start
 from server.telephony.outbox import Frame
 
@@ -45,16 +46,6 @@ MAX_RETRIES = 2
 RETRY_AFTER_S = 0.5
 MAX_EARLY_FRAMES = 500
 """The caller's audio kept while the session is not ready: 10 s."""
-KEYS_PAUSE_S = 1.5
-VOICE_LOG_EVERY_S = 2.0
-
-_FAULT_OF_CODE = {
-    "invalid_api_key": "KAV-132",
-    "insufficient_quota": "KAV-133",
-    "account_deactivated": "KAV-133",
-    "billing_hard_limit_reached": "KAV-133",
-    "beta_api_shape_disabled": "KAV-134",
-}
 
 
 class RealtimeMode:
@@ -73,7 +64,7 @@ class RealtimeMode:
         self._caller = caller
         self._settings = settings
         self._counters = counters
-        self._business = start.parameters.get("business", "1")[:40]
+        self._business = clean(start.parameters.get("business", "1"), 40)
         self._tag = caller.call_tag
         self._trail = AudioTrail(self._tag, traces_all=settings.call_trace)
         self._client = OpenAIRealtimeClient(endpoint, self._on_event, self._tag)
@@ -91,21 +82,10 @@ class RealtimeMode:
         self._is_ready = False
         self._early: deque[bytes] = deque(maxlen=MAX_EARLY_FRAMES)
         self._threads: list[green.Thread] = []
-        self._keys = ""
-        self._keys_at = 0.0
+        self._keys = KeyBuffer()
         self._hangs_up = False
         self._retries = 0
         self._retry_at: float | None = None
-        self._voice_logged_at = 0.0
-
-    @property
-    def realtime_tx_frames(self) -> int:
-        """Frames of the model that were queued for the caller."""
-        return self._trail.queued_frames
-
-    @property
-    def realtime_tx_bytes(self) -> int:
-        return self._trail.queued_bytes
 
     # From the stream
 
@@ -118,12 +98,12 @@ class RealtimeMode:
         if payload_b64 is not None and self._is_ready and ear.is_between_frames:
             is_gated = ear.is_gated(payload)
             if ear.has_started:
-                self._say_voice(ear.rms, ear.detector.threshold)
+                self._trail.voice(ear.rms, ear.detector.threshold)
             self._client.append_audio_b64(SILENT_FRAME_B64 if is_gated else payload_b64)
             return
         for heard in ear.hear(payload):
             if heard.voice.started:
-                self._say_voice(heard.voice.rms, heard.voice.threshold)
+                self._trail.voice(heard.voice.rms, heard.voice.threshold)
             if self._is_ready:
                 self._client.append_audio(heard.payload)
             else:
@@ -131,18 +111,14 @@ class RealtimeMode:
 
     def on_dtmf(self, digit: str) -> None:
         """Keys are collected while they follow each other, then told to the model as text."""
-        self._keys += digit
-        self._keys_at = time.monotonic()
-        if digit == "#":
-            self._tell_keys()
+        self._tell_keys(self._keys.press(digit, time.monotonic()))
 
     def on_mark(self, name: str) -> None:
         pass  # the ledger knows
 
     def tick(self, now_s: float) -> None:
         waited_s = now_s - self._began_at
-        if self._keys and now_s - self._keys_at > KEYS_PAUSE_S:
-            self._tell_keys()
+        self._tell_keys(self._keys.due(now_s))
         if self._retry_at is not None and now_s >= self._retry_at:
             self._retry_at = None
             self._ask(self._client.commands.create_response if self._trail.has_spoken else self._greeting)
@@ -161,6 +137,7 @@ class RealtimeMode:
 
     def close(self) -> None:
         self._client.close()
+        self._trail.say_totals()
         for thread in list(self._threads):
             thread.kill()
 
@@ -169,7 +146,7 @@ class RealtimeMode:
     def _model_loop(self) -> None:
         """Connect, configure, read events until either side ends the session."""
         try:
-            connected_ms = green.aside(self._client.connect)
+            connected_ms = self._client.connect()
             log.info("[REALTIME] connected to model in %d ms, call_sid=%s", connected_ms, self._tag)
             log.info(
                 "[VOICE] Using voice=%s for entire call (business=%s)", self._settings.voice, self._business
@@ -183,7 +160,7 @@ class RealtimeMode:
             closed = self._client.read_events()
             self._fail(EndReason.MODEL_GONE, "KAV-135", str(closed))
         except ModelRefused as error:
-            self._fail(EndReason.MODEL_REFUSED, _FAULT_OF_CODE.get(error.code, "KAV-131"), str(error))
+            self._fail(EndReason.MODEL_REFUSED, fault_of(error.code), str(error))
         except ModelUnreachable as error:
             self._fail(EndReason.MODEL_UNREACHABLE, "KAV-131", str(error))
         except Exception:
@@ -298,7 +275,7 @@ class RealtimeMode:
             case ErrorKind.BENIGN:
                 log.info("[REALTIME] harmless error: %s call_sid=%s", seen, self._tag)
             case ErrorKind.FATAL:
-                self._fail(EndReason.MODEL_REFUSED, _FAULT_OF_CODE.get(error.code, "KAV-131"), seen)
+                self._fail(EndReason.MODEL_REFUSED, fault_of(error.code), seen)
             case ErrorKind.SESSION_OVER:
                 self._fail(EndReason.MODEL_GONE, "KAV-135", seen)
             case ErrorKind.REFUSED | ErrorKind.TRANSIENT:
@@ -336,9 +313,8 @@ class RealtimeMode:
                 self._tag,
             )
 
-    def _tell_keys(self) -> None:
-        keys, self._keys = self._keys, ""
-        if self._is_ready:
+    def _tell_keys(self, keys: str) -> None:
+        if keys and self._is_ready:
             self._client.send(self._client.commands.say_as_caller(f"[keys] {keys}"))
             self._ask(self._client.commands.create_response)
 
@@ -411,9 +387,3 @@ class RealtimeMode:
             log.error("%s call=%s", FAULTS[fault_id].line(seen), self._tag)
             self._counters.refused[fault_id] += 1
         self._caller.end(reason, fault_id)
-
-    def _say_voice(self, level: int, threshold: int) -> None:
-        now_s = time.monotonic()
-        if now_s - self._voice_logged_at >= VOICE_LOG_EVERY_S:
-            self._voice_logged_at = now_s
-            log.info("[REAL_VOICE] rms=%d > %d (voice detected) call_sid=%s", level, threshold, self._tag)

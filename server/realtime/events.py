@@ -330,3 +330,17 @@ def classify(error: ServerError) -> ErrorKind:
     if error.type == "server_error" or "rate_limit" in code or error.type == "rate_limit_error":
         return ErrorKind.TRANSIENT
     return ErrorKind.REFUSED if error.type == "invalid_request_error" else ErrorKind.TRANSIENT
+
+
+def fault_of(code: str) -> str:
+    """The id of the fault that a model's refusal is to the operator."""
+    return _FAULTS.get(code, "KAV-131")
+
+
+_FAULTS = {
+    "invalid_api_key": "KAV-132",
+    "insufficient_quota": "KAV-133",
+    "account_deactivated": "KAV-133",
+    "billing_hard_limit_reached": "KAV-133",
+    "beta_api_shape_disabled": "KAV-134",
+}

@@ -89,7 +89,7 @@ def test_the_sums_of_the_call_count_every_item():
     trail.queued("item_a", 2, 320)
     trail.queued("never announced", 3, 480)
     trail.sent(frames(2) + frames(3, "never announced"), [])
-    assert (trail.queued_frames, trail.queued_bytes, trail.sent_frames) == (5, 800, 5)
+    assert (trail.realtime_tx_frames, trail.realtime_tx_bytes, trail.sent_frames) == (5, 800, 5)
 
 
 def test_the_caller_was_spoken_to_from_the_first_frame_on():

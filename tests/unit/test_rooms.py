@@ -21,7 +21,7 @@ THE_WORLD = set(
 FLOORS = [
     ["errors"],
     ["config", "metrics", "logs", "status", "green"],
-    ["wire"],
+    ["wire", "port"],
     ["audio"],
     ["telephony", "realtime"],
     ["store", "channel", "audio_trail"],
