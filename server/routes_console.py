@@ -14,7 +14,9 @@ from server.config import Settings
 from server.errors import FAULTS
 from server.gateway import Gateway
 from server.metrics import GatewayCollector, exposition
+from server.routes_twilio import public_base_url
 from server.status import checklist
+from server.telephony.twiml import INCOMING_CALL_PATH
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +38,8 @@ def create_blueprint(gateway: Gateway, collector: GatewayCollector, hub_lag: gre
             "home.html",
             version=__version__,
             checks=checklist(gateway.settings, "he"),
-            mode=gateway.settings.served_mode,
             live=gateway.calls.live_count,
-            language="he",
+            webhook_url=public_base_url(gateway) + INCOMING_CALL_PATH,
         )
         return Response(page, 200, PAGE_HEADERS, content_type="text/html; charset=utf-8")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -188,6 +190,22 @@ def test_the_models_session_ends_with_the_call(tmp_path: Path) -> None:
             eventually(lambda: model.server.sessions_open == 1)
         eventually(lambda: model.server.sessions_open == 0, 1.0)
         process.wait_for_line("WS_END .* reason=stop")
+
+
+def test_a_stall_shorter_than_the_lead_is_not_heard(tmp_path: Path) -> None:
+    """The worker stands still for 150 ms in the middle of a sentence: Twilio plays what it has."""
+    with model_server(tmp_path, [[say("human_long")]]) as model, gateway(model) as process:
+        call = make_call(process, hangup_after_s=8.0)
+        (worker,) = process.worker_pids()
+        with calling(call) as reports:
+            for second in (1, 2, 3):
+                eventually(lambda at=second: call.line.heard_bytes(call.call.now_ms()) > at * 8000, 6.0)
+                os.kill(worker, signal.SIGSTOP)
+                time.sleep(0.15)  # the stall itself
+                os.kill(worker, signal.SIGCONT)
+            call.call.hung_up.wait(9)
+        assert reports[0].underruns == 0
+        assert call.line.played(1e9) == speech("human_long")
 
 
 def test_two_calls_do_not_hear_each_other(tmp_path: Path) -> None:
