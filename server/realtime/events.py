@@ -11,13 +11,13 @@ RealtimeProtocolError.
 
 from __future__ import annotations
 
-import binascii
 import json
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
 from server.errors import RealtimeProtocolError
+from server.wire import base64text
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,8 +259,8 @@ def _audio(delta: object) -> bytes:
     if not isinstance(delta, str):
         raise RealtimeProtocolError("an audio delta is not text")
     try:
-        return binascii.a2b_base64(delta, strict_mode=True) if delta else b""
-    except (ValueError, binascii.Error) as error:
+        return base64text.decode(delta)
+    except ValueError as error:
         raise RealtimeProtocolError(f"an audio delta is not base64 ({len(delta)} characters)") from error
 
 

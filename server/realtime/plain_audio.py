@@ -6,8 +6,9 @@ byte for byte; whatever differs is left to `events.decode`, which gives the same
 
 from __future__ import annotations
 
-import binascii
 import re
+
+from server.wire import base64text
 
 _ID = rb'"([A-Za-z0-9_-]{1,64})"'
 _SHAPE = (
@@ -28,7 +29,7 @@ def scan(text: bytes) -> PlainDelta | None:
     if found is None:
         return None
     try:
-        payload = binascii.a2b_base64(found[4], strict_mode=True)
-    except binascii.Error:
+        payload = base64text.decode(found[4])
+    except ValueError:
         return None
     return found[2].decode("ascii"), found[3].decode("ascii"), payload

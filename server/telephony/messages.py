@@ -13,12 +13,12 @@ raises `TwilioProtocolError`, whose text says what was seen and never repeats a 
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from dataclasses import dataclass, field
 from typing import Any
 
 from server.errors import TwilioProtocolError
+from server.wire import base64text
 
 SUBPROTOCOL = "audio.twilio.com"
 
@@ -144,8 +144,8 @@ def _decimal(value: object) -> int | None:
 def decode_payload(payload_b64: str) -> bytes:
     """Bytes of a base64 payload, padded and in the standard alphabet. Raises TwilioProtocolError."""
     try:
-        return binascii.a2b_base64(payload_b64, strict_mode=True) if payload_b64 else b""
-    except (ValueError, binascii.Error) as error:
+        return base64text.decode(payload_b64)
+    except ValueError as error:
         raise TwilioProtocolError(f"media.payload is not base64 ({len(payload_b64)} characters)") from error
 
 

@@ -339,7 +339,8 @@ def test_contradictory_variables_end_the_start_with_status_2_and_one_message(tmp
     shutil.copy(ROOT / "gunicorn.conf.py", tmp_path)
     package = tmp_path / "server"
     package.mkdir()
-    shutil.copy(ROOT / "server/worker.py", package)
+    for name in ("worker.py", "green.py"):
+        shutil.copy(ROOT / "server" / name, package)
     (package / "errors.py").write_text("class ConfigError(Exception): pass\n")
     (package / "config.py").write_text(
         "from server.errors import ConfigError\n"

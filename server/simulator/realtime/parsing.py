@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from server.simulator.realtime.checks import Rejected, invalid_type, invalid_value, too_deep
+from server.wire import base64text
 
 Event = dict[str, Any]
 
@@ -41,8 +40,8 @@ def event_id_of(event: Event) -> str | None:
 def audio_of(text: str, path: str) -> bytes:
     """The bytes of a base64 field. Raises Rejected."""
     try:
-        payload = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
+        payload = base64text.decode(text)
+    except ValueError as error:
         raise invalid_value(path, "expected base64-encoded audio bytes.") from error
     if len(payload) > MAX_APPEND_BYTES:
         raise invalid_value(path, f"{len(payload)} bytes of audio, at most {MAX_APPEND_BYTES} allowed.")
