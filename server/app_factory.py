@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 STATIC_DIR = Path(__file__).parent.parent / "static"
 DRAIN_LISTENER_S = 1.0
 """Load balancers ask `/readyz` again before the listener closes."""
+FOLLOW_UPS_S = 2.0
 LAST_WORDS_S = 1.5
 """Of the drain's deadline this much is kept for closing handshakes."""
 
@@ -40,15 +41,24 @@ class GatewayApp(Flask):
 
     gateway: Gateway
     drain_listener_s = DRAIN_LISTENER_S
+    drain_holds_listener = True
 
     def on_drain(self, deadline_s: float) -> None:
-        """Take no more calls; ask each stream to end at its next pause, before the deadline (monotonic)."""
+        """Take no more calls; ask each stream to end at its next pause, before the deadline (monotonic).
+
+        Returns when they have, and Twilio had time to ask what follows; requests are served till then.
+        """
         if not self.gateway.is_draining:
             self.gateway.is_draining = True
             left_s = deadline_s - time.monotonic()
             log.info("DRAIN live_calls=%d deadline_s=%.1f", self.gateway.calls.live_count, left_s)
-        for stream in list(self.gateway.streams):
+        streams = list(self.gateway.streams)
+        for stream in streams:
             stream.drain(deadline_s - LAST_WORDS_S)
+        while self.gateway.streams and time.monotonic() < deadline_s:
+            green.sleep(0.05)
+        if streams:  # Twilio asks what follows each of them a moment after it was closed
+            green.sleep(max(0.0, min(FOLLOW_UPS_S, deadline_s - time.monotonic())))
 
 
 def create_app(settings: Settings) -> GatewayApp:

@@ -175,10 +175,16 @@ class Channel:
         """
         if self._closed is None:
             self._finish(ChannelClosed(code, reason, by_peer=False), say=True)
-        if self._port.is_open and not self._is_closing and (self._unsent or not self._closed_by_peer()):
-            self._is_closing = True  # the first to close waits; a second one frees at once
-            self._gone.wait(CLOSE_WAIT_S)
-        self._free()
+        if self._is_closing:  # another green thread waits for the peer's goodbye: wait for that one
+            while self._port.is_open:
+                green.sleep(0.01)
+            return
+        self._is_closing = True
+        try:
+            if self._port.is_open and (self._unsent or not self._closed_by_peer()):
+                self._gone.wait(CLOSE_WAIT_S)
+        finally:
+            self._free()
 
     def _closed_by_peer(self) -> bool:
         return self._closed is not None and self._closed.by_peer

@@ -217,6 +217,18 @@ FAULTS = _catalogue(
         "lower the length of answers (instructions, max tokens)",
     ),
     Fault(
+        "KAV-139",
+        "The model's address answers, but not for this model",
+        "The caller hears the apology; trying again would not help.",
+        "check OPENAI_REALTIME_MODEL (on Azure the deployment's name) and the path of OPENAI_REALTIME_URL",
+    ),
+    Fault(
+        "KAV-140",
+        "The model's provider limits the rate of calls",
+        "The caller hears the apology; the next call may work.",
+        "raise the rate limit at the provider, or lower MAX_CALLS",
+    ),
+    Fault(
         "KAV-141",
         "All lines are busy",
         "The caller hears a busy tone: MAX_CALLS calls are live.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -42,7 +43,8 @@ class CallerLeg(Protocol):
 
 
 class Mode(Protocol):
-    """What happens to the audio of one call. Called from the rx loop, but for `frames_sent`."""
+    """What happens to the audio of one call. Nothing here may block: `on_media`, `frames_sent` and
+    `frame_passed` come in the hub's own callbacks, `tick` in the one timer of all streams."""
 
     name: CallMode
 
@@ -96,6 +98,7 @@ class Gateway:
     counters: Counters = field(default_factory=Counters)
     unstarted_streams: int = 0
     is_draining: bool = False
+    started_at: float = field(default_factory=time.monotonic)
     streams: set[OpenStream] = field(default_factory=set)
     """Every media WebSocket that is open, started or not."""
     is_ticking: bool = False

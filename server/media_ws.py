@@ -4,10 +4,10 @@
 
 `_rx_loop` runs in the green thread of the WebSocket's request and owns every decision about what
 came in. Plain media alone, 50 frames a second, takes a short way: `_on_plain_media` hands it to the
-mode within the channel's own callback, without a parser and without waking a green thread. Only
-`_pump` writes to the socket: `_tx_loop` calls it when frames fall due, a mode's `flush` when there is
-something new. Every end, whoever caused it, passes `end()` once and `_finish()` once: both legs are
-closed within a second and one line says why.
+mode within the channel's own callback, without a parser and without waking a green thread. `_pump`,
+and `play_now` for plain media, are all that write to the socket: `_tx_loop` calls `_pump` when frames
+fall due, a mode's `flush` when there is something new. Every end, whoever caused it, passes `end()` once
+and `_finish()` once: both legs are closed within a second and one line says why.
 """
 
 from __future__ import annotations
@@ -179,6 +179,8 @@ class MediaStream:
         if (start.encoding, start.sample_rate_hz, start.channels) != ("audio/x-mulaw", 8000, 1):
             seen = f"{start.encoding} {start.sample_rate_hz} Hz, {start.channels} channel(s)"
             raise CallRefused("KAV-115", seen[:80])
+        if self._gateway.calls.live_count >= self._gateway.settings.max_calls:
+            raise CallRefused("KAV-141", f"{self._gateway.settings.max_calls} calls")
         self._check_token(start)
         self._start = start
         self.tx_q.stream_sid = start.stream_sid
@@ -323,6 +325,8 @@ class MediaStream:
         if self._end_reason is not None:
             return False
         self._end_reason, self._end_detail = reason, clean(detail)  # a close reason is the peer's own words
+        if self._start is not None:
+            self._gateway.calls.ending(self._start.call_sid, self._start.stream_sid, reason)
         return True
 
     def _closing_words(self) -> tuple[int, str]:

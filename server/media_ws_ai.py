@@ -3,10 +3,10 @@
     caller ─▶ on_media ─▶ Ear ─▶ client.append_audio ─▶ model
     caller ◀─ tx_q ◀─ _realtime_audio_out_loop ◀─ audio_out_queue ◀─ _model_loop ◀─ model
 
-Audio stays G.711 μ-law from end to end. Three green threads beside the stream's own: the model's
-loop (connects, configures, then reads events, which decide), the audio-out loop (whole frames, in
-order), and nobody else. What has been heard is the ledger's business, whose audio is still wanted
-that of `Responses`.
+Audio stays G.711 μ-law from end to end. Two green threads beside the stream's own: the model's loop
+(connects, configures, then reads events, which decide), and while there is audio to cut into frames the
+audio-out loop; deltas that continue an item under way take the short way of `_on_plain_audio` instead.
+What has been heard is the ledger's business, whose audio is still wanted that of `Responses`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from server.gateway import CallerLeg
 from server.logs import clean
 from server.metrics import Counters, count_unknown
 from server.realtime import events
+from server.realtime.answer_watch import AnswerWatch, Due
 from server.realtime.commands import END_CALL_TOOL, Command, greeting_instructions, greeting_tokens
 from server.realtime.events import ErrorKind, Event, FunctionCall, ServerError, classify, fault_of
 from server.realtime.responses import Request, Responses
@@ -68,11 +69,13 @@ class RealtimeMode:
         self._tag = caller.call_tag
         self._trail = AudioTrail(self._tag, traces_all=settings.call_trace)
         self._client = OpenAIRealtimeClient(endpoint, self._on_event, self._tag)
-        self._client.plain_audio = self._on_plain_audio
+        if not settings.call_trace and not log.isEnabledFor(logging.DEBUG):  # the short way says nothing
+            self._client.plain_audio = self._on_plain_audio
         self._client.on_audio_queued = self._on_audio_queued
         self._responses = Responses()
         self._out_item = ""
         """The item whose audio is on its way; empty between items."""
+        self._out_response = ""
         self._has_out_loop = False
         self._out_framer = Framer()
         self._ear = Ear(
@@ -83,6 +86,9 @@ class RealtimeMode:
         self._early: deque[bytes] = deque(maxlen=MAX_EARLY_FRAMES)
         self._threads: list[green.Thread] = []
         self._keys = KeyBuffer()
+        self._early_keys = ""
+        self._answer = AnswerWatch()
+        self._greetings_asked = 0
         self._hangs_up = False
         self._retries = 0
         self._retry_at: float | None = None
@@ -119,6 +125,7 @@ class RealtimeMode:
     def tick(self, now_s: float) -> None:
         waited_s = now_s - self._began_at
         self._tell_keys(self._keys.due(now_s))
+        self._watch_for_silence(now_s)
         if self._retry_at is not None and now_s >= self._retry_at:
             self._retry_at = None
             self._ask(self._client.commands.create_response if self._trail.has_spoken else self._greeting)
@@ -172,7 +179,10 @@ class RealtimeMode:
             case events.AudioDelta():
                 self._on_audio(event)
             case events.SpeechStarted():
+                self._answer.settled()
                 self._barge_in()
+            case events.SpeechStopped():
+                self._answer.owed(time.monotonic())
             case events.SessionUpdated():
                 self._on_ready()
             case events.ResponseCreated():
@@ -188,7 +198,7 @@ class RealtimeMode:
             case events.Unknown():
                 if count_unknown(self._counters, event.type):
                     log.warning("[REALTIME] unknown event type: %s call_sid=%s", clean(event.type), self._tag)
-            case events.SessionCreated() | events.SpeechStopped() | events.AudioDone() | events.Other():
+            case events.SessionCreated() | events.AudioDone() | events.Other():
                 pass
             case _:
                 assert_never(event)
@@ -202,8 +212,10 @@ class RealtimeMode:
             self._client.append_audio(self._early.popleft())
         self._trail.asked()
         self._ask(self._greeting)
+        self._tell_keys(self._early_keys)
 
     def _greeting(self) -> Command:
+        self._greetings_asked += 1
         text = self._settings.greeting_text
         max_tokens = greeting_tokens(text)
         log.info(
@@ -216,6 +228,7 @@ class RealtimeMode:
         return self._client.commands.create_response(words, max_tokens)
 
     def _ask(self, request: Request) -> None:
+        self._answer.owed(time.monotonic())
         self._send(self._responses.ask(request))
 
     def _send(self, text: str | None) -> None:
@@ -226,6 +239,7 @@ class RealtimeMode:
         """Before the chunk is queued: so that a barge-in names an item of which nothing was sent yet."""
         if self._responses.is_abandoned(delta.response_id):
             return
+        self._answer.settled()
         if self._trail.came(delta.item_id, len(delta.payload)):
             self._caller.tx_q.ledger.expect(delta.item_id)
 
@@ -233,10 +247,15 @@ class RealtimeMode:
         self._send(self._responses.done(done.response_id))
         if done.status == "completed":
             self._retries = 0
+            self._answer.settled()
             for call in done.function_calls:
                 self._on_function_call(call)
         elif done.status == "failed":
             self._on_failed(done.error or ServerError("server_error", "", "no reason given", "", ""))
+        elif (
+            done.status == "cancelled" and not self._trail.has_spoken and self._greetings_asked < MAX_RETRIES
+        ):
+            self._ask(self._greeting)  # the caller spoke while we connected: greet them all the same
         elif done.status == "incomplete":
             log.warning("[REALTIME] response incomplete: %s call_sid=%s", clean(done.reason), self._tag)
 
@@ -280,7 +299,8 @@ class RealtimeMode:
                 self._fail(EndReason.MODEL_GONE, "KAV-135", seen)
             case ErrorKind.REFUSED | ErrorKind.TRANSIENT:
                 if error.event_id == self._client.settings_event_id or not self._is_ready:
-                    self._fail(EndReason.MODEL_REFUSED, "KAV-134", seen)
+                    fault_id = "KAV-134" if kind is ErrorKind.REFUSED else "KAV-131"
+                    self._fail(EndReason.MODEL_REFUSED, fault_id, seen)
                     return
                 self._send(self._responses.refused(error.event_id))
                 log.warning("%s call=%s", FAULTS["KAV-136"].line(seen), self._tag)
@@ -314,9 +334,19 @@ class RealtimeMode:
             )
 
     def _tell_keys(self, keys: str) -> None:
-        if keys and self._is_ready:
+        if not self._is_ready:
+            self._early_keys += keys
+        elif keys:
             self._client.send(self._client.commands.say_as_caller(f"[keys] {keys}"))
             self._ask(self._client.commands.create_response)
+
+    def _watch_for_silence(self, now_s: float) -> None:
+        match self._answer.due(now_s):
+            case Due.ASK_AGAIN:
+                log.warning("%s call=%s", FAULTS["KAV-137"].line("asking once more"), self._tag)
+                self._ask(self._client.commands.create_response)
+            case Due.GIVE_UP:
+                self._fail(EndReason.MODEL_SILENT, "KAV-137", "no answer, though asked twice")
 
     # The way out
 
@@ -344,6 +374,12 @@ class RealtimeMode:
             self._threads = self._threads[:1]
 
     def _take_chunk(self, chunk: AudioChunk) -> None:
+        if not chunk.item_id:
+            if chunk.response_id == self._out_response:
+                self._end_item()
+                self._caller.wake()
+            return
+        self._out_response = chunk.response_id
         if chunk.item_id != self._out_item:
             self._end_item()  # a cancelled item never says that it is done
             self._out_item, self._out_framer = chunk.item_id, Framer()

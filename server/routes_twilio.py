@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 MAX_FORM_BYTES = 64 * 1024
 MAX_SID_CHARS = 64
 BODY_WITHIN_S = 5.0
+TAKES_OVER_S = 60.0
+"""A process this young has likely replaced another, whose calls it answers anew."""
 
 
 def take_body() -> Response | None:
@@ -121,7 +123,8 @@ def create_blueprint(gateway: Gateway, greeting_path: str | None) -> Blueprint:
             if known is not None:
                 follow_up = known
             elif gateway.signature.is_on:  # a call of a process that is gone: do not leave it in silence
-                follow_up = FollowUp.APOLOGY
+                is_new = time.monotonic() - gateway.started_at < TAKES_OVER_S
+                follow_up = FollowUp.ASK_AGAIN if is_new else FollowUp.APOLOGY
         log.info(
             "STREAM_ENDED call=%s stream=%s status=%s follow_up=%s",
             clean(call_tag(call_sid)),

@@ -7,12 +7,13 @@ a greenlet of the pool. `gunicorn.conf.py` gives the class the name `-k eventlet
 The end of a worker (SIGTERM, or the arbiter gone), with T = `graceful_timeout`:
 
     0 s          `app.on_drain(deadline)` runs in a greenlet of its own; new requests are still served
-    L            the listeners close: L is `app.drain_listener_s` (default 0), or sooner once idle
+    L            the listeners close: L is `app.drain_listener_s` (default 0), or sooner once idle; with
+                 `app.drain_holds_listener` not before `on_drain` has returned
     T - 3 s      the deadline: what still runs is killed, so that every `finally` has its turn
     T - 1.5 s    the process leaves, whatever those `finally` blocks still wait for
     T            the arbiter's SIGKILL, which nobody should ever see
 
-Both attributes of the WSGI app are optional; `deadline` is on the `time.monotonic()` clock. The worker
+These attributes of the WSGI app are optional; `deadline` is on the `time.monotonic()` clock. The worker
 waits for connections, not for `on_drain`: with none left it leaves, at whatever step. SIGQUIT and
 SIGINT jump to the deadline.
 
@@ -149,10 +150,14 @@ class EventletWorker(AsyncWorker):  # type: ignore[misc]  # gunicorn ships no ty
         started_at = time.monotonic()
         deadline_at = started_at + drain_s
         listen_until = started_at + float(getattr(self.wsgi, "drain_listener_s", 0.0))
+        drainer = None
         if on_drain := getattr(self.wsgi, "on_drain", None):
-            eventlet.spawn(self._call_on_drain, on_drain, deadline_at)
+            drainer = eventlet.spawn(self._call_on_drain, on_drain, deadline_at)
 
         self._wait_until_idle(min(listen_until, deadline_at))
+        if getattr(self.wsgi, "drain_holds_listener", False):
+            while drainer and time.monotonic() < deadline_at and not self._cut_now:
+                self._beat(DRAIN_POLL_S)
         for acceptor in acceptors:
             acceptor.kill()
         for listener in self.sockets:

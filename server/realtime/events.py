@@ -343,4 +343,7 @@ _FAULTS = {
     "account_deactivated": "KAV-133",
     "billing_hard_limit_reached": "KAV-133",
     "beta_api_shape_disabled": "KAV-134",
+    "model_not_found": "KAV-139",
+    "handshake_refused": "KAV-139",
+    "rate_limited": "KAV-140",
 }

@@ -77,7 +77,11 @@ class Responses:
         return self._next()
 
     def refused(self, event_id: str) -> Command | None:
-        """If this was our request, it was wrong and will not be created. Returns the next one."""
+        """If this was our request, it was wrong and will not be created. Returns the next one.
+
+        An error that names no event is taken for the answer to the one that is outstanding.
+        """
+        event_id = event_id or self._asked or ""
         if self._sent.pop(event_id, None) is not None and self._asked == event_id:
             self._asked = None
         return self._next()

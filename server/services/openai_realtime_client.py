@@ -27,7 +27,7 @@ from server.channel import Channel, ChannelClosed, Limits
 from server.config import Dialect
 from server.errors import ModelRefused, ModelUnreachable, RealtimeProtocolError
 from server.realtime.commands import Commands, SessionSettings, append_audio
-from server.realtime.events import AudioDelta, AudioDone, Event, decode
+from server.realtime.events import AudioDelta, AudioDone, Event, ResponseDone, decode
 from server.realtime.plain_audio import scan
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,8 @@ def tls_context(url: str) -> ssl.SSLContext | None:
 
 @dataclass(frozen=True, slots=True)
 class AudioChunk:
-    """What the model said next; no payload: the item's audio is complete."""
+    """What the model said next; no payload: the item's audio is complete, and without an item's id:
+    that of the whole response."""
 
     response_id: str
     item_id: str
@@ -228,6 +229,8 @@ class OpenAIRealtimeClient:
             self._put(AudioChunk(event.response_id, event.item_id, b""))
         else:
             self._listener(kind, event)
+            if isinstance(event, ResponseDone):  # whatever it said of its items: nothing more comes
+                self._put(AudioChunk(event.response_id, "", b""))
 
     def _on_plain_audio(self, text: bytes) -> bool:
         """The short way out, in the hub: for deltas of an item that is already under way."""
@@ -260,5 +263,8 @@ def _refusal(error: Any) -> ModelRefused | ModelUnreachable:
     if status in KEY_REFUSED:
         return ModelRefused(detail, code="invalid_api_key")
     if status == 429:
-        return ModelRefused(detail, code="insufficient_quota", is_fatal="quota" in words)
+        is_quota = "quota" in words
+        return ModelRefused(
+            detail, code="insufficient_quota" if is_quota else "rate_limited", is_fatal=is_quota
+        )
     return ModelRefused(detail, code="model_not_found" if status == 404 else "handshake_refused")

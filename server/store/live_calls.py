@@ -81,20 +81,27 @@ class LiveCalls:
         self.live_count += 1
         self._forget()
 
+    def ending(self, call_sid: str, stream_sid: str, reason: EndReason) -> None:
+        """A stream that began is about to be closed: Twilio may ask what follows before it is."""
+        state = self._calls.get(call_sid)
+        if state is not None and state.stream_sid == stream_sid and state.end_reason is None:
+            state.end_reason = reason
+
     def ended(self, call_sid: str, stream_sid: str, reason: EndReason) -> None:
         """A stream that began is over. Of two streams of one call the later one tells its end."""
         self.live_count -= 1
+        self.ending(call_sid, stream_sid, reason)
         state = self._calls.get(call_sid)
         if state is not None and state.stream_sid == stream_sid:
-            state.is_live, state.end_reason = False, reason
+            state.is_live = False
 
     def follow_up(self, call_sid: str) -> FollowUp | None:
         """What should follow the call's stream; None for a call that is not known here."""
         state = self._calls.get(call_sid)
         if state is None:
             return None
-        if state.end_reason is None:  # still live, or its stream never came up
-            return FollowUp.NOTHING if state.is_live else FollowUp.APOLOGY
+        if state.end_reason is None:  # it never came up, or broke on Twilio's side before we noticed
+            return FollowUp.APOLOGY
         return _FOLLOW_UPS.get(state.end_reason, FollowUp.APOLOGY)
 
     def _forget(self) -> None:

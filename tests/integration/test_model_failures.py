@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from server.audio.g711 import BYTES_PER_MS, SILENCE
 from server.telephony.twiml import SPEECH
 from tests.integration.calls import eventually, gateway, make_call, model_server, say, speech
 
@@ -133,3 +134,16 @@ def test_settings_that_contradict_end_the_start_with_one_message() -> None:
         assert "Traceback" not in process.output()
     finally:
         process.close()
+
+
+def test_a_model_that_falls_silent_in_the_middle_is_asked_again_and_then_apologised_for(
+    tmp_path: Path,
+) -> None:
+    """It greets, hears the caller, and then answers with nothing at all, twice."""
+    with model_server(tmp_path, [[say("human_command")]], faults=["mute_after=1"]) as model:
+        with gateway(model) as process:
+            said = SILENCE * (3000 * BYTES_PER_MS) + speech("hebrew_question")
+            report = make_call(process, said, hangup_after_s=24.0).run()
+            assert report.said == (APOLOGY,)
+            assert len(model.of_type("in", "response.create")) == 2, "the greeting, and once more"
+            process.wait_for_line(r"ERROR KAV-137")

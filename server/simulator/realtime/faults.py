@@ -26,6 +26,8 @@ class Faults:
     """The WebSocket opens and nothing ever comes, not even session.created."""
     mute: bool = False
     """Everything is accepted and voice is detected, but no response is ever begun."""
+    mute_after: int | None = None
+    """So many responses are begun, and none after them."""
     slow: float = 0.0
     """Seconds before the first audio of each response."""
     drop: float | None = None
@@ -72,6 +74,8 @@ def parse_faults(words: Iterable[str]) -> Faults:
 def _value(name: str, argument: str | None) -> bool | int | float:
     if name == "failed_response":
         return _EVERY_RESPONSE if argument is None else _number(name, argument, int)
+    if name == "mute_after":
+        return _number(name, argument, int)
     if name in ("slow", "drop", "session_expired"):
         return _number(name, argument, float)
     if name == "close":

@@ -81,7 +81,8 @@ class Floor:
 
     def respond(self, asked: Mapping[str, Any], now_s: float, *, is_idle: bool = False) -> list[Event]:
         """Begin a response as response.create asks, in GA shape. Raises Rejected if it may not begin."""
-        if self._faults.mute:
+        limit = 0 if self._faults.mute else self._faults.mute_after
+        if limit is not None and self._responses >= limit:
             return []
         is_default = asked.get("conversation", "auto") == "auto"
         self._check_free(is_default)

@@ -35,17 +35,17 @@ def test_a_call_whose_stream_never_came_gets_an_apology():
     assert calls.follow_up("CA1") is FollowUp.APOLOGY
 
 
-def test_a_live_call_is_left_alone():
+def test_a_live_call_whose_stream_broke_at_twilio_is_apologised_for():
     calls = LiveCalls()
     calls.answered("CA1")
     calls.began("CA1", "MZ1")
-    assert calls.follow_up("CA1") is FollowUp.NOTHING
+    assert calls.follow_up("CA1") is FollowUp.APOLOGY
 
 
 def test_a_stream_may_begin_without_its_webhook():
     calls = LiveCalls()
     calls.began("CA1", "MZ1")
-    assert (calls.live_count, calls.follow_up("CA1")) == (1, FollowUp.NOTHING)
+    assert (calls.live_count, calls.follow_up("CA1")) == (1, FollowUp.APOLOGY)
 
 
 def test_a_webhook_repeated_does_not_forget_how_the_stream_ended():
@@ -57,7 +57,7 @@ def test_a_webhook_repeated_does_not_forget_how_the_stream_ended():
 def test_a_second_stream_of_a_call_makes_it_live_again():
     calls = ended(EndReason.DRAIN)
     calls.began("CA1", "MZ2")
-    assert calls.follow_up("CA1") is FollowUp.NOTHING
+    assert calls.follow_up("CA1") is FollowUp.APOLOGY
 
 
 def test_of_two_streams_the_later_one_tells_the_end():
@@ -65,7 +65,7 @@ def test_of_two_streams_the_later_one_tells_the_end():
     calls.began("CA1", "MZ1")
     calls.began("CA1", "MZ2")
     calls.ended("CA1", "MZ1", EndReason.FAULT)
-    assert (calls.live_count, calls.follow_up("CA1")) == (1, FollowUp.NOTHING)
+    assert (calls.live_count, calls.follow_up("CA1")) == (1, FollowUp.APOLOGY)
     calls.ended("CA1", "MZ2", EndReason.STOP)
     assert (calls.live_count, calls.follow_up("CA1")) == (0, FollowUp.HANGUP)
 
@@ -96,7 +96,7 @@ def test_live_calls_are_not_forgotten_however_many_come_after(monkeypatch):
         calls.began(f"CAlive{n}", f"MZ{n}")
     for n in range(1000):
         calls.answered(f"CA{n}")
-    assert all(calls.follow_up(f"CAlive{n}") is FollowUp.NOTHING for n in range(20))
+    assert all(calls.follow_up(f"CAlive{n}") is FollowUp.APOLOGY for n in range(20))
     assert len(calls._calls) <= 121
 
 
