@@ -113,10 +113,8 @@ def create_blueprint(gateway: Gateway, greeting_path: str | None) -> Blueprint:
     def stream_ended() -> Response:
         counters.webhooks["stream_ended"] += 1
         form = request.form
-        call_sid, status = (
-            clean(form.get("CallSid", ""), MAX_SID_CHARS),
-            form.get("CallStatus") or form.get("Status", ""),
-        )
+        call_sid = clean(form.get("CallSid", ""), MAX_SID_CHARS)
+        status = form.get("CallStatus") or form.get("Status", "")
         follow_up = FollowUp.NOTHING
         if status == "in-progress" and is_trusted():
             known = gateway.calls.follow_up(call_sid)
