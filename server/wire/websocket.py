@@ -345,8 +345,8 @@ class CloseFinder:
         tail = (self._tail + data[-MAX_CLOSE_FRAME:])[-MAX_CLOSE_FRAME:]
         self._tail = tail
         at = tail.rfind(b"\x88")
-        while at >= 0 and at + 1 < len(tail):
-            second = tail[at + 1]
+        while at >= 0:
+            second = tail[at + 1] if at + 1 < len(tail) else 0xFF  # a mask or a reason may end in 0x88 too
             size = 2 + (4 if second & 0x80 else 0) + (second & 0x7F)
             if second & 0x80 == self._head and at + size == len(tail):
                 return True
