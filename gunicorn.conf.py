@@ -17,7 +17,7 @@ SUPPORTED_WORKERS["eventlet"] = "server.worker.EventletWorker"
 
 worker_class = "eventlet"
 bind = "0.0.0.0:" + (os.environ.get("PORT") or "5000")  # every platform names its port in PORT
-workers = int(os.environ.get("WEB_CONCURRENCY") or 1)  # live calls are in one process unless Redis is set
+workers = int(os.environ.get("WEB_CONCURRENCY") or 1)  # live calls are in one process
 
 # Heroku, the strictest platform, kills 30 s after SIGTERM. Calls end at 24 s, see server/worker.py.
 graceful_timeout = 27

@@ -51,12 +51,11 @@ class ModelUnreachable(GatewayError):
 
 
 class ModelRefused(GatewayError):
-    """The model's own words, and whether trying again can help."""
+    """The model's own words, and its code for them."""
 
-    def __init__(self, detail: str, *, code: str = "", is_fatal: bool = True) -> None:
+    def __init__(self, detail: str, *, code: str = "") -> None:
         super().__init__(detail)
         self.code = code
-        self.is_fatal = is_fatal
 
 
 @dataclass(frozen=True, slots=True)

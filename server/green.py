@@ -24,10 +24,8 @@ warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")  # known
 import eventlet  # noqa: E402  (after the filter: the warning is given on import)
 from eventlet import hubs, patcher  # noqa: E402
 from eventlet.hubs import epolls  # noqa: E402
-from eventlet.queue import LightQueue  # noqa: E402
 from greenlet import getcurrent  # noqa: E402
 
-Queue = LightQueue
 sleep = eventlet.sleep
 BaseHub: Any = epolls.Hub if epolls.is_available() else object
 

@@ -38,11 +38,6 @@ def call_tag(call_sid: str | None) -> str:
     return call_sid[:8] if call_sid else "unknown"
 
 
-def mask_number(number: str) -> str:
-    """A telephone number as it may be shown: `+972•••4567`."""
-    return f"{number[:4]}•••{number[-4:]}" if len(number) > 8 else "•••"
-
-
 def clean(text: str, limit: int = 200) -> str:
     """A caller's or model's words, safe for one log line: no line ends, no bidi controls, bounded."""
     return _CONTROL.sub("�", text.replace("\n", " "))[:limit]

@@ -140,8 +140,6 @@ Event = (
     | Unknown
 )
 
-AUDIO_DELTA_TYPES = ("response.output_audio.delta", "response.audio.delta")
-
 OTHER_TYPES = frozenset(
     """
     conversation.created conversation.item.created conversation.item.added conversation.item.done

@@ -25,7 +25,7 @@ from server import green
 from server.audio.g711 import BYTES_PER_MS
 from server.channel import Channel, ChannelClosed, Limits
 from server.config import Dialect
-from server.errors import ModelRefused, ModelUnreachable, RealtimeProtocolError
+from server.errors import FAULTS, ModelRefused, ModelUnreachable, RealtimeProtocolError
 from server.realtime.commands import Commands, SessionSettings, append_audio
 from server.realtime.events import AudioDelta, AudioDone, Event, ResponseDone, decode
 from server.realtime.plain_audio import scan
@@ -245,6 +245,8 @@ class OpenAIRealtimeClient:
     def _put(self, chunk: AudioChunk) -> None:
         self.audio_bytes_in += len(chunk.payload)
         if self._queued_bytes + len(chunk.payload) > MAX_QUEUED_BYTES:
+            if not self.dropped_bytes:
+                log.warning("%s call=%s", FAULTS["KAV-138"].line(), self._call_tag)
             self.dropped_bytes += len(chunk.payload)
             return
         self._queued_bytes += len(chunk.payload)
@@ -263,8 +265,5 @@ def _refusal(error: Any) -> ModelRefused | ModelUnreachable:
     if status in KEY_REFUSED:
         return ModelRefused(detail, code="invalid_api_key")
     if status == 429:
-        is_quota = "quota" in words
-        return ModelRefused(
-            detail, code="insufficient_quota" if is_quota else "rate_limited", is_fatal=is_quota
-        )
+        return ModelRefused(detail, code="insufficient_quota" if "quota" in words else "rate_limited")
     return ModelRefused(detail, code="model_not_found" if status == 404 else "handshake_refused")

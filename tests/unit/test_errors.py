@@ -73,6 +73,6 @@ def test_a_refused_call_carries_the_fault_that_explains_it():
     assert (error.fault_id, str(error)) == ("KAV-114", "used before")
 
 
-def test_a_refusal_of_the_model_is_final_unless_it_says_otherwise():
-    assert ModelRefused("no").is_fatal
-    assert (ModelRefused("later", code="429", is_fatal=False).code, str(ModelRefused("x"))) == ("429", "x")
+def test_a_refusal_of_the_model_keeps_its_code_and_its_words():
+    error = ModelRefused("later", code="429")
+    assert (error.code, str(error)) == ("429", "later")

@@ -105,10 +105,6 @@ def test_audio_that_is_not_base64_breaks_the_protocol(kind, delta):
         read(kind, response_id="r", item_id="i", delta=delta)
 
 
-def test_both_names_of_audio_are_listened_for():
-    assert set(events.AUDIO_DELTA_TYPES) == {"response.output_audio.delta", "response.audio.delta"}
-
-
 @both_names("response.output_audio.done")
 def test_audio_done(kind):
     assert read(kind, response_id="resp_1", item_id="item_1") == AudioDone("resp_1", "item_1")
