@@ -2,7 +2,8 @@
 
 Recorded speech comes from tests/data/originals/, Hebrew from the phonemes of tools/prompts.toml, line
 noise from arithmetic. Each clip is written as 16-bit WAV and as bare μ-law, and labels.json says where
-in it somebody speaks. Deterministic; `--check` proves that what is committed is what this makes.
+in it somebody speaks. The detector's test set in noise/ (detector_clips.py) is μ-law only. Deterministic;
+`--check` proves that what is committed is what this makes.
 
 Silence around speech is digital silence, so that a test adds exactly the noise it wants.
 """
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from detector_clips import make_detector_clips
 from render_prompts import (
     FRAME_SAMPLES,
     RATE_HZ,
@@ -180,7 +182,8 @@ def make_clips(table: Mapping[str, Any]) -> dict[str, Clip]:
     }
     clips = {name: Clip(samples, samples, words) for name, (samples, words) in spoken.items()}
     clear = clips["human_command"]
-    quiet = [round(s * QUIET_RMS / active_rms(clear.samples)) for s in clear.samples]
+    clear_rms = active_rms(clear.samples)
+    quiet = [round(s * QUIET_RMS / clear_rms) for s in clear.samples]
     clips["quiet_caller"] = Clip(quiet, clear.samples, clear.text)
     clips["line_noise"] = Clip(line_noise(5000), [], "")
     return clips
@@ -211,7 +214,8 @@ def make_all(table: Mapping[str, Any]) -> dict[str, bytes]:
         files[f"{name}.ulaw"] = ulaw_encode(clip.samples)
     labels = {name: label(clip) for name, clip in clips.items()}
     files["labels.json"] = (json.dumps(labels, ensure_ascii=False, indent=2) + "\n").encode()
-    return files
+    spoken = {name: clip.samples for name, clip in clips.items()}
+    return files | make_detector_clips(table, spoken, labels, spoken["line_noise"])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -74,7 +74,7 @@ class RenderError(Exception):
 # --- samples ---------------------------------------------------------------------------------------------
 
 
-def rms(samples: Sequence[int]) -> float:
+def rms(samples: Sequence[float]) -> float:
     return math.sqrt(sum(s * s for s in samples) / len(samples)) if samples else 0.0
 
 

@@ -5,11 +5,15 @@ Cuts whatever comes into 20 ms frames, measures each once, and answers both ques
 
 from __future__ import annotations
 
+from audioop import rms, ulaw2lin  # as they are: a call between costs what the choice of detector does
 from dataclasses import dataclass
 
 from server.audio.framing import Framer
-from server.audio.g711 import FRAME_BYTES, SILENT_FRAME, rms
+from server.audio.g711 import FRAME_BYTES, SILENT_FRAME
 from server.audio.vad import NoiseFloor, NoiseGate, Voice, VoiceDetector
+from server.audio.webrtc_detector import AGGRESSIVENESS, WebrtcDetector, least_rms
+
+DETECTORS = ("rms", "webrtc")
 
 
 @dataclass(slots=True)  # not frozen: one for each frame of each call
@@ -25,15 +29,34 @@ class Heard:
 class Ear:
     """One caller's ear: state from frame to frame."""
 
-    def __init__(self, threshold: int, min_frames: int, *, gate: bool) -> None:
+    def __init__(
+        self,
+        threshold: int,
+        min_frames: int,
+        *,
+        gate: bool,
+        detector: str = "rms",
+        aggressiveness: int = AGGRESSIVENESS,
+    ) -> None:
+        """`detector` is "rms", loudness alone, or "webrtc", which must agree with half the loudness;
+        `aggressiveness` is the latter's. Raises ValueError for values there are not."""
+        if detector not in DETECTORS:
+            raise ValueError(f"detector {detector!r} is not one of {', '.join(DETECTORS)}")
+        is_webrtc = detector == "webrtc"
         self._framer = Framer()
         self._floor = NoiseFloor()
         self._gate = NoiseGate(threshold) if gate else None
-        self.detector = VoiceDetector(threshold, min_frames)
+        self._webrtc = WebrtcDetector(aggressiveness) if is_webrtc else None
+        self.detector = VoiceDetector(least_rms(threshold) if is_webrtc else threshold, min_frames)
         self.rms = 0
         """Of the last frame."""
         self.has_started = False
         """Speech was noticed with the last frame."""
+
+    @property
+    def voiced_ms(self) -> int:
+        """See `VoiceDetector.voiced_ms`."""
+        return self.detector.voiced_ms
 
     @property
     def is_between_frames(self) -> bool:
@@ -57,7 +80,10 @@ class Ear:
     def is_gated(self, frame: bytes) -> bool:
         """Judge one whole frame, 50 times a second and so without an object made: shall the model
         hear silence in its place? `rms`, `has_started` and `detector` tell the rest."""
-        self.rms = level = rms(frame)
+        pcm16 = ulaw2lin(frame, 2)
+        self.rms = level = rms(pcm16, 2)
         floor = self._floor.update(level)
-        self.has_started = self.detector.judge(level, floor)
+        webrtc = self._webrtc
+        voice_rms = level if webrtc is None or webrtc.is_speech(pcm16) else 0
+        self.has_started = self.detector.judge(voice_rms, floor)
         return self._gate is not None and not self._gate.judge(level, floor) and not self.detector.is_voice

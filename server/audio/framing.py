@@ -36,3 +36,11 @@ class Framer:
             return None
         frame, self._rest = self._rest.ljust(FRAME_BYTES, SILENCE), b""
         return frame
+
+
+def frames_of(payload: bytes) -> list[bytes]:
+    """All of it at once; the last frame is padded with silence."""
+    framer = Framer()
+    frames = framer.push(payload)
+    last = framer.flush()
+    return frames if last is None else [*frames, last]

@@ -70,9 +70,20 @@ class VoiceDetector:
         self._floor = NoiseFloor()
         self._loud_frames = 0
         self._quiet_frames = 0
+        self._voiced_frames = 0
         self.threshold = threshold
         """Of the last frame."""
         self.is_voice = False
+
+    @property
+    def voiced_ms(self) -> int:
+        """How much of the utterance in progress was loud, from its first frame on; 0 when nobody speaks."""
+        return self._voiced_frames * FRAME_MS if self.is_voice else 0
+
+    @property
+    def quiet_ms(self) -> int:
+        """Since the last loud frame; 0 in the midst of them."""
+        return self._quiet_frames * FRAME_MS
 
     def update(self, rms: int) -> Voice:
         """Judge the next 20 ms frame by its RMS."""
@@ -88,8 +99,11 @@ class VoiceDetector:
         if rms > threshold:
             self._quiet_frames = 0
             self._loud_frames += 1
-            if not self.is_voice and self._loud_frames >= self._min_frames:
+            if self.is_voice:
+                self._voiced_frames += 1
+            elif self._loud_frames >= self._min_frames:
                 self.is_voice = True
+                self._voiced_frames = self._loud_frames
                 return True
         else:
             self._loud_frames = 0

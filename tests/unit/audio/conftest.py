@@ -2,6 +2,7 @@
 
 import audioop
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from server.audio.g711 import FRAME_BYTES, FRAME_MS, from_pcm16, to_pcm16
 DATA = Path(__file__).parents[2] / "data"
 LABELS = json.loads((DATA / "labels.json").read_text(encoding="utf-8"))
 SPOKEN = [name for name, label in LABELS.items() if label["speech"]]
+LABELS |= {
+    f"noise/{name}": label
+    for name, label in json.loads((DATA / "noise" / "labels.json").read_text(encoding="utf-8")).items()
+}
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,12 @@ LINES = {
     "noisy": over_noise,
     "noisy from before": lambda clip: over_noise(clip, 5000),
 }
+
+
+@pytest.fixture
+def clip_named() -> Callable[[str], Clip]:
+    """Any clip: "human_command", "noise/hum"."""
+    return read_clip
 
 
 @pytest.fixture

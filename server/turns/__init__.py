@@ -1,0 +1,1 @@
+"""A conversation without I/O: whose turn it is, when it ends, and what was said."""
