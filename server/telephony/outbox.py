@@ -12,8 +12,8 @@ Pure: no sockets, and the time is an argument (seconds, monotonic).
 from __future__ import annotations
 
 import binascii
-from collections import deque
-from dataclasses import dataclass
+from collections import Counter, deque
+from dataclasses import dataclass, replace
 
 from server.audio.g711 import FRAME_BYTES, FRAME_MS
 from server.telephony.messages import encode_clear, encode_mark, encode_media
@@ -22,6 +22,9 @@ from server.telephony.playout import Cut, PlayoutLedger
 LEAD_LOW_MS = 200
 LEAD_HIGH_MS = 400
 MEDIA_TAIL = b'"}}'
+KEPT_FRAMES = 64
+"""Of those sent last, so that a held sentence can go on where it was last heard: more than the lead and
+the longest way to the caller's ear."""
 MAX_QUEUED_FRAMES = 5 * 60 * 1000 // FRAME_MS
 """Five minutes of speech: far more than an answer, far less than Twilio's ten (31931)."""
 
@@ -60,6 +63,8 @@ class Outbox:
         self.ledger = PlayoutLedger()
         self._queue: deque[Frame | ItemEnd] = deque()
         self._urgent: list[str] = []
+        self._recent: deque[Frame | ItemEnd] = deque(maxlen=KEPT_FRAMES)
+        self._held: list[Cut] | None = None
         self.dropped_frames = 0
 
     def __len__(self) -> int:
@@ -76,11 +81,12 @@ class Outbox:
     def pass_frame(self, item_id: str, payload: bytes, now_s: float) -> tuple[bytes, str | None] | None:
         """The `media` message of a frame that may go at once, and the `mark` to send after it, if any;
         the frame counts as sent. None: something waits before it, or enough at Twilio: queue it."""
-        if self._queue or self._urgent or self.ledger.lead_ms(now_s) >= LEAD_LOW_MS:
+        if self._queue or self._urgent or self.is_held or self.ledger.lead_ms(now_s) >= LEAD_LOW_MS:
             return None
         if not self._media_head:
             self._media_head = encode_media(self.stream_sid, b"").encode("ascii")[: -len(MEDIA_TAIL)]
         mark = self.ledger.sent(item_id, FRAME_BYTES, now_s)
+        self._recent.append(Frame(item_id, payload))
         media = self._media_head + binascii.b2a_base64(payload, newline=False) + MEDIA_TAIL
         return media, None if mark is None else encode_mark(self.stream_sid, mark)
 
@@ -88,23 +94,81 @@ class Outbox:
         """The item's last frame was queued: a mark follows it."""
         self._queue.append(ItemEnd(item_id))
 
+    @property
+    def is_held(self) -> bool:
+        """The agent was silenced, and may go on."""
+        return self._held is not None
+
+    def hold(self, now_s: float) -> None:
+        """Silence the agent for now: clear what Twilio holds, keep what was not heard. `resume` goes on
+        from there, `interrupt` gives it up."""
+        if self._held is not None:
+            return
+        was_playing = self.ledger.lead_ms(now_s) > 0
+        self._held = self.ledger.rewind(now_s)
+        self._queue.extendleft(reversed(self._unheard(self._held)))
+        self._recent.clear()
+        if was_playing or any(cut.heard_ms < cut.sent_ms for cut in self._held):
+            self._urgent.append(encode_clear(self.stream_sid))
+
+    def resume(self) -> None:
+        """Go on where the caller stopped hearing."""
+        self._held = None
+
     def interrupt(self, now_s: float) -> list[Cut]:
         """Silence the agent: drop what is queued, clear what Twilio holds, say what was cut."""
-        was_playing = self.ledger.lead_ms(now_s) > 0
-        cuts = self.ledger.cut(now_s)
+        self.hold(now_s)
+        held, self._held = {cut.item_id: cut for cut in self._held or ()}, None
+        dropped = Counter(frame.item_id for frame in self._queue if isinstance(frame, Frame))
         self._queue.clear()
-        if was_playing or any(cut.heard_ms < cut.sent_ms for cut in cuts):
-            self._urgent.append(encode_clear(self.stream_sid))
-        return cuts
+        cuts = [held.get(cut.item_id, cut) for cut in self.ledger.cut(now_s)]
+        return [replace(cut, unheard_ms=dropped[cut.item_id] * FRAME_MS) for cut in cuts]
+
+    def unheard(self, now_s: float) -> list[Cut]:
+        """What `interrupt` would cut now; nothing is changed."""
+        queued = Counter(frame.item_id for frame in self._queue if isinstance(frame, Frame))
+        return [
+            replace(cut, unheard_ms=cut.sent_ms - cut.heard_ms + queued[cut.item_id] * FRAME_MS)
+            for cut in self.ledger.unfinished(now_s)
+        ]
+
+    def waiting_ms(self) -> int:
+        """How much is queued."""
+        return len(self._queue) * FRAME_MS
+
+    def remaining_ms(self, now_s: float) -> float:
+        """How much is queued, or waits at Twilio."""
+        return self.waiting_ms() + self.ledger.lead_ms(now_s)
+
+    def _unheard(self, cuts: list[Cut]) -> list[Frame | ItemEnd]:
+        """What was sent of these items last and did not reach the caller's ear, in order."""
+        unheard = {cut.item_id: -(-cut.sent_ms // FRAME_MS) - cut.heard_ms // FRAME_MS for cut in cuts}
+        found: list[Frame | ItemEnd] = []
+        for sent in reversed(self._recent):
+            if sent.item_id not in unheard:
+                continue
+            if isinstance(sent, Frame):
+                if not unheard[sent.item_id]:
+                    continue
+                unheard[sent.item_id] -= 1
+            found.append(sent)
+        found.reverse()
+        return found
 
     def is_quiet(self, now_s: float) -> bool:
-        """Nothing is queued, and all that was sent has been heard."""
-        return not self._queue and not self._urgent and not self.ledger.is_unheard(now_s)
+        """Nothing is queued or held, and all that was sent has been heard."""
+        return not self._queue and not self._urgent and not self.is_held and not self.ledger.is_unheard(now_s)
+
+    def is_dry(self, now_s: float) -> bool:
+        """The caller hears nothing and nothing is at hand, though the item under way may have no end yet."""
+        return not self._queue and not self._urgent and not self.is_held and not self.ledger.is_playing(now_s)
 
     def take(self, now_s: float) -> Batch:
         """What may be written now. The caller writes it at once: it counts as sent."""
         messages, self._urgent = self._urgent, []
         frames: list[Frame] = []
+        if self.is_held:
+            return Batch(messages, frames, [], None)
         ended: list[str] = []
         lead_ms = self.ledger.lead_ms(now_s)
         budget = int((LEAD_HIGH_MS - lead_ms) // FRAME_MS) if lead_ms < LEAD_LOW_MS else 0
@@ -113,9 +177,11 @@ class Outbox:
             if isinstance(head, ItemEnd):
                 mark = self.ledger.complete(head.item_id, now_s)
                 ended.append(head.item_id)
+                self._recent.append(head)
             elif budget > 0:
                 budget -= 1
                 frames.append(head)
+                self._recent.append(head)
                 messages.append(encode_media(self.stream_sid, head.payload))
                 mark = self.ledger.sent(head.item_id, FRAME_BYTES, now_s)
             else:

@@ -151,7 +151,7 @@ def test_audio_slower_than_real_time_is_passed_on_as_it_comes():
 def test_an_interruption_while_playing_clears_twilio_before_anything_else():
     box = outbox(100)
     box.take(0.0)
-    assert box.interrupt(0.1) == [Cut("item_a", heard_ms=100, sent_ms=400)]
+    assert box.interrupt(0.1) == [Cut("item_a", heard_ms=100, sent_ms=400, unheard_ms=1900)]
     fill(box, 5, "item_b", ended=True)
     batch = box.take(0.1)
     assert batch.messages[0] == '{"event":"clear","streamSid":"MZ1"}'
@@ -171,7 +171,7 @@ def test_what_was_queued_is_dropped_with_it():
 def test_an_interruption_before_anything_was_sent_clears_nothing_at_twilio():
     box = outbox(100)
     box.ledger.expect("item_a")
-    assert box.interrupt(0.0) == [Cut("item_a", heard_ms=0, sent_ms=0)]
+    assert box.interrupt(0.0) == [Cut("item_a", heard_ms=0, sent_ms=0, unheard_ms=2000)]
     assert box.take(0.0).messages == []
 
 
@@ -285,3 +285,25 @@ def test_whatever_happens_twilio_gets_each_frame_once_in_order_and_never_too_muc
     assert len(expected) == len(got) + len(
         [entry for entry in box._queue if isinstance(entry, outbox_module.Frame)]
     )
+
+
+def test_what_a_cut_would_say_can_be_asked_without_cutting():
+    box = Outbox("MZ1")
+    for _ in range(100):
+        box.put_frame("item_1", b"\x55" * 160)
+    box.end_item("item_1")
+    box.take(0.0)
+    (cut,) = box.unheard(0.3)
+    assert (cut.item_id, cut.heard_ms, cut.heard_ms + cut.unheard_ms) == ("item_1", 300, 2000)
+    assert box.interrupt(0.3) == [cut], "nothing was changed by asking"
+    assert box.unheard(0.3) == []
+
+
+def test_what_was_heard_of_a_held_sentence_is_known():
+    box = Outbox("MZ1")
+    for _ in range(100):
+        box.put_frame("item_1", b"\x55" * 160)
+    box.take(0.0)
+    box.hold(0.2)
+    (cut,) = box.unheard(5.0)
+    assert (cut.heard_ms, cut.heard_ms + cut.unheard_ms) == (200, 2000)

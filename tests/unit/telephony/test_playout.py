@@ -1,4 +1,5 @@
 import copy
+import pickle
 
 import pytest
 from hypothesis import settings
@@ -155,9 +156,17 @@ def test_late_marks_tell_the_lines_delay_and_half_of_it_is_the_way_there(one_way
     first, _ = speak(ledger, 1000)
     ledger.echoed(first, 0.5 + 2 * one_way_s)
     assert ledger.round_trip_ms == pytest.approx(2000 * one_way_s)
-    truly_heard_ms = 800 - one_way_s * 1000
-    assert heard_ms(ledger, 0.8)["item_a"] == pytest.approx(truly_heard_ms, abs=1)
+    assert ledger.heard_ms("item_a", 0.8) == pytest.approx(800 - one_way_s * 1000, abs=1)
     assert ledger.is_unheard(1.0 + one_way_s - 0.01)
+
+
+@pytest.mark.parametrize("one_way_s", [0.0, 0.05, 0.2])
+def test_a_cut_counts_what_is_heard_until_its_clear_gets_there(one_way_s):
+    """Which takes as long as the audio took: on a slow line the caller hears no less of it."""
+    ledger = PlayoutLedger()
+    first, _ = speak(ledger, 1000)
+    ledger.echoed(first, 0.5 + 2 * one_way_s)
+    assert ledger.cut(0.9) == [Cut("item_a", heard_ms=900, sent_ms=1000)]
 
 
 def test_a_slow_line_makes_a_finished_item_unheard_a_little_longer():
@@ -175,7 +184,7 @@ def test_the_delay_outlives_a_cut():
     ledger.echoed(first, 0.7)
     ledger.cut(0.8)
     speak(ledger, 1000, "item_b", at=1.0)
-    assert ledger.cut(1.5) == [Cut("item_b", heard_ms=400, sent_ms=1000)]
+    assert ledger.heard_ms("item_b", 1.5) == 400
 
 
 def test_one_stray_mark_does_not_upset_a_steady_line():
@@ -196,6 +205,24 @@ def test_a_mark_before_its_time_proves_what_the_clock_did_not_know():
     ledger.echoed(first, 0.4)
     assert heard_ms(ledger, 0.4) == {"item_a": 500}
     assert ledger.round_trip_ms == 0
+
+
+def test_what_a_long_item_costs_does_not_grow_with_its_length():
+    """A model that speaks no faster than the line plays leaves a gap after each frame."""
+    ledger, now_s = PlayoutLedger(), 0.0
+    sizes = []
+    for n in range(1, 6001):
+        mark = ledger.sent("item_a", FRAME, now_s)
+        assert ledger.heard_ms("item_a", now_s) == (n - 1) * 20
+        assert ledger.is_playing(now_s + 0.010)
+        now_s += 0.0213
+        assert not ledger.is_playing(now_s)
+        if mark is not None:
+            ledger.echoed(mark, now_s)
+        if n % 1000 == 0:
+            sizes.append(len(pickle.dumps(ledger)))
+    assert max(sizes) < 1.5 * min(sizes)
+    assert ledger.cut(now_s) == [Cut("item_a", heard_ms=120_000, sent_ms=120_000)]
 
 
 def test_a_line_that_swallows_marks_does_not_fill_the_memory():

@@ -126,10 +126,25 @@ def test_busy_is_a_rejection_so_that_nobody_is_billed():
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_asking_again_keeps_the_caller_and_comes_back(language):
-    say, redirect = verbs(twiml.ask_again(BASE, language))
+    say, redirect = verbs(twiml.ask_again(BASE, language, twiml.INCOMING_CALL_PATH))
     assert (say.text, say.get("language")) == (twiml.SPEECH[language].moment, twiml.SPEECH[language].language)
     assert (redirect.tag, redirect.text) == ("Redirect", BASE + "/webhook/incoming_call")
     assert redirect.get("method") == "POST"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_who_asks_for_the_last_time_is_kept_until_a_process_has_started(language):
+    parts = verbs(twiml.ask_again(BASE, language, twiml.STREAM_ENDED_PATH, is_last=True))
+    assert [part.tag for part in parts] == ["Say", "Pause", "Say", "Pause", "Redirect"]
+    assert [part.get("length") for part in parts if part.tag == "Pause"] == ["2", "2"], "no longer silence"
+    assert parts[-1].text == BASE + "/webhook/stream_ended"
+
+
+def test_how_often_a_stream_broke_comes_back_in_the_address_that_is_asked():
+    (verb, *_) = verbs(twiml.connect(BASE, {}, "he", resumes=2))
+    assert verb.get("action") == BASE + "/webhook/stream_ended?resumes=2"
+    (verb, *_) = verbs(twiml.connect(BASE, {}, "he"))
+    assert verb.get("action") == BASE + "/webhook/stream_ended"
 
 
 def test_hebrew_is_spoken_by_a_voice_that_exists_for_hebrew():
@@ -140,3 +155,19 @@ def test_hebrew_is_spoken_by_a_voice_that_exists_for_hebrew():
 def test_every_answer_is_far_below_twilios_64_kilobytes():
     largest = twiml.connect(BASE, {f"p{n}": "ש" * 400 for n in range(20)}, "he", BASE + "/static/a.wav")
     assert len(largest.encode()) < 64_000
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("is_told", [True, False])
+def test_a_message_is_recorded_and_nobody_is_left_in_silence_after_it(language, is_told):
+    found = verbs(twiml.record(BASE, language, is_told=is_told))
+    assert [verb.tag for verb in found] == [*([] if is_told else ["Say"]), "Record", "Say", "Hangup"]
+    recorded = found[-3]
+    assert recorded.get("action") == BASE + "/webhook/message_left"
+    assert 0 < int(recorded.get("maxLength")) <= 600
+    assert recorded.get("playBeep") == "true"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_whoever_left_a_message_is_thanked(language):
+    assert [verb.tag for verb in verbs(twiml.thanks(language))] == ["Say", "Hangup"]
