@@ -9,13 +9,15 @@ Every event but the audio carries an `event_id` of ours: an error names it, and 
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from server.config import Dialect
+from server.turns.tools import Tool
 
 AUDIO_FORMATS: dict[str, dict[str, Any]] = {
     "g711_ulaw": {"type": "audio/pcmu"},
@@ -24,23 +26,19 @@ AUDIO_FORMATS: dict[str, dict[str, Any]] = {
 }
 """The older names of the formats, and their general shape."""
 
-END_CALL_TOOL: dict[str, Any] = {
-    "type": "function",
-    "name": "end_call",
-    "description": "Hang up the telephone. Only after the conversation is over and you have said goodbye.",
-    "parameters": {"type": "object", "properties": {}, "required": []},
-}
-
 
 class Command(str):
-    """The text of one client event, and the id by which an error would name it."""
+    """The text of one client event, the id by which an error would name it, and what it was made of."""
 
-    __slots__ = ("event_id",)
+    __slots__ = ("event", "event_id", "verbatim")
+    event: Mapping[str, Any]
     event_id: str
+    verbatim: str
+    """Of a request to say exactly this: the words, for who needs no model to say them."""
 
-    def __new__(cls, text: str, event_id: str) -> Command:
+    def __new__(cls, text: str, event: Mapping[str, Any], verbatim: str = "") -> Command:
         command = super().__new__(cls, text)
-        command.event_id = event_id
+        command.event, command.event_id, command.verbatim = event, event["event_id"], verbatim
         return command
 
 
@@ -58,23 +56,10 @@ class SessionSettings:
     silence_duration_ms: int = 500
     transcription_model: str | None = None
     language: str | None = None
-    tools: tuple[dict[str, Any], ...] = ()
+    tools: tuple[Tool, ...] = ()
 
-
-def greeting_tokens(text: str) -> int:
-    """A token budget that a spoken text of this length cannot exceed.
-
-    Speech takes about 20 audio tokens a second and 12 characters a second, Hebrew up to one more
-    text token a character: under 3 a character. Twice that, so that no greeting is cut short.
-    """
-    return min(4096, max(256, 6 * len(text)))
-
-
-def greeting_instructions(text: str, language: str) -> str:
-    """Have the model say exactly this text."""
-    if language == "he":
-        return f"אמרי ללקוח בעברית בדיוק את המשפט הבא, בלי להוסיף דבר: «{text}»"
-    return f"Say exactly this to the caller, and nothing else: «{text}»"
+    def without_transcription(self) -> SessionSettings:
+        return dataclasses.replace(self, transcription_model=None)
 
 
 class Commands:
@@ -90,8 +75,15 @@ class Commands:
         session = _general_session(settings) if general else _flat_session(settings)
         return self._event("session.update", session=session)
 
-    def create_response(self, instructions: str | None = None, max_tokens: int | None = None) -> Command:
-        """`response.create`; without arguments, in its shortest form.
+    def create_response(
+        self,
+        instructions: str | None = None,
+        max_tokens: int | None = None,
+        *,
+        may_use_tools: bool = True,
+        verbatim: str = "",
+    ) -> Command:
+        """`response.create`; without arguments, in its shortest form. `verbatim`: see `Command`.
 
         The session's modality is audio, so nothing asks for it again; the older dialect does by name.
         """
@@ -101,9 +93,12 @@ class Commands:
         is_general = self._dialect is Dialect.GA
         if max_tokens is not None:
             response["max_output_tokens" if is_general else "max_response_output_tokens"] = max_tokens
+        if not may_use_tools:
+            response["tool_choice"] = "none"
         if not is_general:
             response["modalities"] = ["audio", "text"]
-        return self._event("response.create", **({"response": response} if response else {}))
+        fields = {"response": response} if response else {}
+        return self._event("response.create", verbatim=verbatim, **fields)
 
     def cancel_response(self, response_id: str) -> Command:
         return self._event("response.cancel", response_id=response_id)
@@ -122,6 +117,17 @@ class Commands:
         item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
         return self._event("conversation.item.create", item=item)
 
+    def say_as_agent(self, text: str) -> Command:
+        """An assistant item of text: what was said in an earlier session. Its audio cannot be made again."""
+        kind = "output_text" if self._dialect is Dialect.GA else "text"
+        item = {"type": "message", "role": "assistant", "content": [{"type": kind, "text": text}]}
+        return self._event("conversation.item.create", item=item)
+
+    def note(self, text: str) -> Command:
+        """A system item: what the model could not know otherwise."""
+        item = {"type": "message", "role": "system", "content": [{"type": "input_text", "text": text}]}
+        return self._event("conversation.item.create", item=item)
+
     def function_output(self, call_id: str, output: dict[str, Any]) -> Command:
         """The answer to a function call; a response must be asked for separately."""
         item = {
@@ -131,11 +137,9 @@ class Commands:
         }
         return self._event("conversation.item.create", item=item)
 
-    def _event(self, kind: str, **fields: Any) -> Command:
-        event_id = f"kav_{next(self._ids)}"
-        return Command(
-            json.dumps({"type": kind, "event_id": event_id, **fields}, ensure_ascii=False), event_id
-        )
+    def _event(self, kind: str, *, verbatim: str = "", **fields: Any) -> Command:
+        event = {"type": kind, "event_id": f"kav_{next(self._ids)}", **fields}
+        return Command(json.dumps(event, ensure_ascii=False), event, verbatim)
 
 
 def append_audio(payload_b64: bytes) -> bytes:
@@ -144,14 +148,15 @@ def append_audio(payload_b64: bytes) -> bytes:
 
 
 def _turn_detection(settings: SessionSettings) -> dict[str, Any]:
-    """Always sent in full: the documented defaults and the ones in force have differed."""
+    """Always sent in full: the documented defaults and the ones in force have differed. The model only
+    reports speech; whether it interrupts, and when it is answered, is decided here (`server.turns`)."""
     return {
         "type": "server_vad",
         "threshold": settings.vad_threshold,
         "prefix_padding_ms": settings.prefix_padding_ms,
         "silence_duration_ms": settings.silence_duration_ms,
-        "create_response": True,
-        "interrupt_response": True,
+        "create_response": False,
+        "interrupt_response": False,
     }
 
 
@@ -185,7 +190,7 @@ def _general_session(settings: SessionSettings) -> dict[str, Any]:
         "max_output_tokens": settings.max_response_output_tokens,
     }
     if settings.tools:
-        session |= {"tools": list(settings.tools), "tool_choice": "auto"}
+        session |= {"tools": [function_of(tool) for tool in settings.tools], "tool_choice": "auto"}
     return session
 
 
@@ -202,5 +207,15 @@ def _flat_session(settings: SessionSettings) -> dict[str, Any]:
     if (transcription := _transcription(settings)) is not None:
         session["input_audio_transcription"] = transcription
     if settings.tools:
-        session |= {"tools": list(settings.tools), "tool_choice": "auto"}
+        session |= {"tools": [function_of(tool) for tool in settings.tools], "tool_choice": "auto"}
     return session
+
+
+def function_of(tool: Tool) -> dict[str, Any]:
+    """Flat, not nested as in the chat protocol."""
+    return {
+        "type": "function",
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": dict(tool.parameters),
+    }

@@ -75,11 +75,20 @@ class AgentTranscript:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentWords:
+    """The next few words of what an item says."""
+
+    item_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class CallerTranscript:
     """Comes at any time after the turn: belongs to its item, not to the moment."""
 
     item_id: str
-    text: str
+    text: str | None
+    """None: it could not be made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +142,7 @@ Event = (
     | AudioDelta
     | AudioDone
     | AgentTranscript
+    | AgentWords
     | CallerTranscript
     | ResponseDone
     | ServerError
@@ -145,13 +155,12 @@ OTHER_TYPES = frozenset(
     conversation.created conversation.item.created conversation.item.added conversation.item.done
     conversation.item.retrieved conversation.item.deleted conversation.item.truncated
     conversation.item.input_audio_transcription.delta conversation.item.input_audio_transcription.segment
-    conversation.item.input_audio_transcription.failed conversation.item.input_audio_transcription.updated
+    conversation.item.input_audio_transcription.updated
     input_audio_buffer.committed input_audio_buffer.cleared input_audio_buffer.timeout_triggered
     input_audio_buffer.dtmf_event_received output_audio_buffer.started output_audio_buffer.stopped
     output_audio_buffer.cleared response.output_item.added response.output_item.done
     response.content_part.added response.content_part.done response.output_text.delta
     response.output_text.done response.text.delta response.text.done
-    response.output_audio_transcript.delta response.audio_transcript.delta
     response.function_call_arguments.delta response.function_call_arguments.done
     response.mcp_call_arguments.delta response.mcp_call_arguments.done response.mcp_call.in_progress
     response.mcp_call.completed response.mcp_call.failed mcp_list_tools.in_progress
@@ -182,8 +191,12 @@ def _event(kind: str, message: dict[str, Any]) -> Event:
             return AudioDone(_text(message, "response_id"), _text(message, "item_id"))
         case "response.output_audio_transcript.done" | "response.audio_transcript.done":
             return AgentTranscript(_text(message, "item_id"), _text(message, "transcript"))
+        case "response.output_audio_transcript.delta" | "response.audio_transcript.delta":
+            return AgentWords(_text(message, "item_id"), _text(message, "delta"))
         case "conversation.item.input_audio_transcription.completed":
             return CallerTranscript(_text(message, "item_id"), _text(message, "transcript"))
+        case "conversation.item.input_audio_transcription.failed":
+            return CallerTranscript(_text(message, "item_id"), None)
         case "input_audio_buffer.speech_started":
             return SpeechStarted(_text(message, "item_id"), _count(message, "audio_start_ms"))
         case "input_audio_buffer.speech_stopped":

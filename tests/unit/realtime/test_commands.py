@@ -1,25 +1,34 @@
 import base64
+import dataclasses
 import json
 
 import pytest
 from openai.types.realtime import RealtimeClientEventParam
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from server.config import VOICES, Dialect
+from server.config import Dialect
+from server.config_defaults import VOICES
 from server.realtime.commands import (
     AUDIO_FORMATS,
-    END_CALL_TOOL,
     Commands,
     SessionSettings,
     append_audio,
-    greeting_instructions,
-    greeting_tokens,
 )
+from server.realtime.words import WORDS, greeting_tokens
+from server.turns.tools import built_in
 
 # The vendor's own types, with every field forbidden that they do not name.
 VENDOR: TypeAdapter = TypeAdapter(RealtimeClientEventParam, config=ConfigDict(extra="forbid"))
 
 PLAIN = SessionSettings(voice="marin", instructions="ענו בקצרה")
+END_CALL = built_in(())[0]
+END_CALL_WIRE = {
+    "type": "function",
+    "name": "end_call",
+    "description": END_CALL.description,
+    "parameters": {"type": "object", "properties": {}, "required": [], "additionalProperties": False},
+}
+
 FULL = SessionSettings(
     voice="cedar",
     instructions="be brief",
@@ -29,7 +38,7 @@ FULL = SessionSettings(
     silence_duration_ms=600,
     transcription_model="gpt-transcribe",
     language="he",
-    tools=(END_CALL_TOOL,),
+    tools=(END_CALL,),
 )
 
 
@@ -45,10 +54,13 @@ def commands_of(maker: Commands) -> dict[str, str]:
     return {
         "answer": maker.create_response(),
         "answer with instructions": maker.create_response("say hello"),
-        "greeting": maker.create_response(greeting_instructions("שלום", "he"), greeting_tokens("שלום")),
+        "greeting": maker.create_response(WORDS["he"].exactly.format(text="שלום"), greeting_tokens("שלום")),
         "cancel": maker.cancel_response("resp_1"),
         "truncate": maker.truncate("item_1", 1234),
         "delete": maker.delete_item("item_1"),
+        "without tools": maker.create_response("goodbye", may_use_tools=False),
+        "earlier words": maker.say_as_agent("שלום, איך אפשר לעזור?"),
+        "note": maker.note("השיחה נמשכת"),
         "keys": maker.say_as_caller("הלקוח הקיש 1"),
         "tool answer": maker.function_output("call_1", {"ok": True, "text": "בסדר"}),
         "audio": append_audio(base64.b64encode(b"\xff" * 160)),
@@ -109,14 +121,14 @@ def test_the_settings_in_the_general_shape():
                         "threshold": 0.7,
                         "prefix_padding_ms": 200,
                         "silence_duration_ms": 600,
-                        "create_response": True,
-                        "interrupt_response": True,
+                        "create_response": False,
+                        "interrupt_response": False,
                     },
                 },
                 "output": {"format": {"type": "audio/pcmu"}, "voice": "cedar"},
             },
             "max_output_tokens": 1024,
-            "tools": [END_CALL_TOOL],
+            "tools": [END_CALL_WIRE],
             "tool_choice": "auto",
         },
     }
@@ -140,11 +152,11 @@ def test_the_settings_in_the_older_shape():
                 "threshold": 0.7,
                 "prefix_padding_ms": 200,
                 "silence_duration_ms": 600,
-                "create_response": True,
-                "interrupt_response": True,
+                "create_response": False,
+                "interrupt_response": False,
             },
             "max_response_output_tokens": 1024,
-            "tools": [END_CALL_TOOL],
+            "tools": [END_CALL_WIRE],
             "tool_choice": "auto",
         },
     }
@@ -207,7 +219,7 @@ def test_every_event_but_audio_has_an_id_of_its_own(maker):
     events = [json.loads(text) for text in commands_of(commands).values()]
     ids = [event["event_id"] for event in events if event["type"] != "input_audio_buffer.append"]
     ids.append(commands.configure(PLAIN).event_id)
-    assert len(set(ids)) == len(ids) == 9
+    assert len(set(ids)) == len(ids) == 12
 
 
 def test_the_id_by_which_the_settings_would_be_refused_is_the_one_sent():
@@ -238,15 +250,21 @@ def test_the_answer_to_a_function_is_text_of_json_in_its_own_letters():
 @pytest.mark.parametrize("text", ['say "hi"', "a\nb", "«שלום»", "🙂", "\\", "\u202e"])
 @pytest.mark.parametrize("language", ["he", "en"])
 def test_a_greeting_is_quoted_whole(text, language):
-    instructions = greeting_instructions(text, language)
+    instructions = WORDS[language].exactly.format(text=text)
     assert f"«{text}»" in instructions
     assert json.loads(general().create_response(instructions))["response"]["instructions"] == instructions
 
 
-def test_the_request_for_a_greeting_is_in_its_language():
-    assert "בעברית" in greeting_instructions("שלום", "he")
-    assert greeting_instructions("Hello", "en").isascii() is False
-    assert "Say exactly this" in greeting_instructions("Hello", "en")
+def test_what_is_asked_for_is_asked_for_in_the_calls_language():
+    for field in dataclasses.fields(WORDS["he"]):
+        hebrew, english = (getattr(WORDS[language], field.name) for language in ("he", "en"))
+        for he, en in zip(_texts(hebrew), _texts(english), strict=True):
+            assert any("א" <= letter <= "ת" for letter in he)
+            assert not any("א" <= letter <= "ת" for letter in en)
+
+
+def _texts(value):
+    return [value] if isinstance(value, str) else [value[key] for key in sorted(value)]
 
 
 @pytest.mark.parametrize(
@@ -255,8 +273,3 @@ def test_the_request_for_a_greeting_is_in_its_language():
 )
 def test_a_greetings_budget_grows_with_its_length_within_what_the_model_allows(chars, tokens):
     assert greeting_tokens("א" * chars) == tokens
-
-
-def test_the_tool_that_ends_a_call_takes_nothing():
-    assert END_CALL_TOOL["parameters"] == {"type": "object", "properties": {}, "required": []}
-    assert "function" not in END_CALL_TOOL, "a flat object, not nested as in the chat protocol"

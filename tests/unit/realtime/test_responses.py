@@ -1,3 +1,5 @@
+import pytest
+
 from server.realtime.commands import Command
 from server.realtime.responses import MAX_REMEMBERED, Responses
 
@@ -12,7 +14,7 @@ class Request:
     def __call__(self) -> Command:
         self.built += 1
         text = f"{self.name}{self.built}"
-        return Command(text, event_id=text)
+        return Command(text, {"event_id": text})
 
 
 GREETING, ANSWER = "greeting", "answer"
@@ -196,11 +198,60 @@ def test_a_barge_in_into_silence_abandons_nothing_to_come():
     assert not responses.is_abandoned("resp_1")
 
 
-def test_a_barge_in_does_not_forget_what_is_to_be_asked():
+def test_a_barge_in_drops_what_was_still_to_be_asked():
+    """The caller's new turn will be answered instead."""
     responses = speaking("resp_1")
     responses.ask(Request(ANSWER))
-    responses.abandon()
+    assert responses.abandon() == "resp_1"
+    assert responses.done("resp_1") is None
+
+
+def test_a_response_asked_for_before_a_barge_in_is_cancelled_when_it_begins():
+    responses = Responses()
+    responses.ask(Request(GREETING))
+    assert responses.abandon() is None, "it has no name yet"
+    assert responses.ask(Request(ANSWER)) is None
+    assert responses.created("resp_1"), "cancel it"
+    assert responses.is_abandoned("resp_1")
     assert responses.done("resp_1") == "answer1"
+    assert not responses.created("resp_2")
+    assert not responses.is_abandoned("resp_2")
+
+
+def test_a_request_that_lost_its_race_is_not_asked_again_after_a_barge_in():
+    responses = Responses()
+    responses.ask(Request(GREETING))
+    responses.abandon()
+    assert responses.created("resp_theirs"), "the server's own, begun before: it is cancelled"
+    assert responses.lost_race("greeting1") is None
+    assert responses.done("resp_theirs") is None
+    assert responses.ask(Request(ANSWER)) == "answer1"
+
+
+@pytest.mark.parametrize("ending", ["refused", "lost_race"])
+def test_a_request_that_came_to_nothing_leaves_no_doom_behind(ending):
+    responses = Responses()
+    responses.ask(Request(GREETING))
+    responses.abandon()
+    getattr(responses, ending)("greeting1")
+    assert not responses.created("resp_1")
+
+
+def test_a_server_that_answers_turns_by_itself_is_not_asked_twice():
+    responses = Responses()
+    responses.ask(Request(ANSWER), answers_turn=True)
+    responses.created("resp_of_the_server")
+    assert responses.lost_race("answer1") is None
+    assert responses.done("resp_of_the_server") is None
+
+
+def test_an_answer_that_met_an_older_response_is_asked_again():
+    responses = speaking("resp_1")
+    responses.done("resp_1")
+    responses.created("resp_of_the_server")
+    responses.ask(Request(ANSWER), answers_turn=True)
+    assert responses.done("resp_of_the_server") == "answer1"
+    assert responses.lost_race("answer1") == "answer2"
 
 
 def test_a_day_of_responses_does_not_fill_the_memory():
