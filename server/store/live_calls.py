@@ -8,33 +8,13 @@ for one process.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+from server.endings import EndReason
 
 MAX_REMEMBERED = 2_000
 """Calls, 0.4 kB each: far more than end between a stream and Twilio's question what follows."""
-
-
-class EndReason(StrEnum):
-    """How a stream ended, as logs, metrics and the follow-up name it."""
-
-    STOP = "stop"
-    """Twilio said so: the caller hung up, or the call was sent elsewhere."""
-    CLOSED = "closed"
-    RESET = "reset"
-    SILENT_LEG = "silent_leg"
-    NOT_READING = "not_reading"
-    NO_START = "no_start"
-    REFUSED = "refused"
-    PROTOCOL = "protocol"
-    AGENT_HANGUP = "agent_hangup"
-    MAX_DURATION = "max_duration"
-    DRAIN = "drain"
-    MODEL_UNREACHABLE = "model_unreachable"
-    MODEL_REFUSED = "model_refused"
-    MODEL_GONE = "model_gone"
-    MODEL_SILENT = "model_silent"
-    FAULT = "fault"
 
 
 class FollowUp(StrEnum):
@@ -43,23 +23,64 @@ class FollowUp(StrEnum):
     NOTHING = "nothing"
     HANGUP = "hangup"
     APOLOGY = "apology"
+    TRANSFER = "transfer"
+    """The person is rung whom the caller was promised."""
     ASK_AGAIN = "ask again"
+    """This process ends: the next one is asked."""
+    RESUME = "resume"
+    """The stream broke; the call goes on in another."""
+    RECORD = "record"
+    """What the caller wants to say is recorded."""
 
 
 _FOLLOW_UPS = {
     EndReason.AGENT_HANGUP: FollowUp.HANGUP,
     EndReason.MAX_DURATION: FollowUp.HANGUP,
     EndReason.STOP: FollowUp.HANGUP,
+    EndReason.IDLE: FollowUp.HANGUP,
+    EndReason.APOLOGISED: FollowUp.HANGUP,
     EndReason.DRAIN: FollowUp.ASK_AGAIN,
+    EndReason.REFUSED: FollowUp.APOLOGY,
+    EndReason.CLOSED: FollowUp.RESUME,
+    EndReason.RESET: FollowUp.RESUME,
+    EndReason.SILENT_LEG: FollowUp.RESUME,
+    EndReason.NOT_READING: FollowUp.RESUME,
+    EndReason.PROTOCOL: FollowUp.RESUME,
 }
+"""Whatever else ends a call leaves the caller with something to say."""
+
+MAX_RESUMES = 3
+"""Streams of one call that break one after the other: after the third the caller may leave a message."""
+STEADY_S = 60.0
+"""A stream that lasted so long was a good one: what breaks after it is counted anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallFacts:
+    """What the webhook told of a call; empty where it told nothing."""
+
+    caller: str = field(default="", repr=False)
+    """E.164 where Twilio knows it."""
+    called: str = ""
+    base_url: str = ""
+    """How Twilio reached us."""
 
 
 @dataclass(slots=True)
 class CallState:
     """One call, from its webhook on."""
 
+    facts: CallFacts = CallFacts()
+    resumes: int = 0
+    """Streams that followed a broken one."""
+    transfer: str = ""
+    """The TwiML that rings a person, until that is over."""
     stream_sid: str = ""
+    has_begun: bool = False
+    """There was a stream, here or in a process before."""
     is_live: bool = False
+    was_asked: bool = False
+    """Twilio asked what follows the latest stream."""
     end_reason: EndReason | None = None
 
 
@@ -70,22 +91,45 @@ class LiveCalls:
         self._calls: OrderedDict[str, CallState] = OrderedDict()
         self.live_count = 0
 
-    def answered(self, call_sid: str) -> None:
-        """The webhook was answered with a stream, which may or may not come."""
-        self._calls.setdefault(call_sid, CallState())
+    def answered(self, call_sid: str, facts: CallFacts = CallFacts()) -> None:
+        """What a webhook told of the call; its stream may or may not come."""
+        self._calls.setdefault(call_sid, CallState()).facts = facts
         self._forget()
+
+    def facts(self, call_sid: str) -> CallFacts:
+        state = self._calls.get(call_sid)
+        return CallFacts() if state is None else state.facts
+
+    def transferring(self, call_sid: str, document: str) -> None:
+        """The caller is to be connected to a person by this TwiML, whoever asks for it first."""
+        self._calls.setdefault(call_sid, CallState()).transfer = document
+
+    def transfer_of(self, call_sid: str) -> str:
+        """The TwiML that rings the person; empty when there is nobody to ring."""
+        state = self._calls.get(call_sid)
+        return "" if state is None else state.transfer
+
+    def transfer_over(self, call_sid: str) -> None:
+        """The person was rung, with whatever success. Should no stream bring the caller back, as when this
+        process begins to end just now, they are asked for a message."""
+        if (state := self._calls.get(call_sid)) is not None:
+            state.transfer, state.end_reason = "", EndReason.TRANSFER
 
     def began(self, call_sid: str, stream_sid: str) -> None:
         state = self._calls.setdefault(call_sid, CallState())
         state.stream_sid, state.is_live, state.end_reason = stream_sid, True, None
+        state.was_asked = False
+        state.has_begun = True
         self.live_count += 1
         self._forget()
 
-    def ending(self, call_sid: str, stream_sid: str, reason: EndReason) -> None:
+    def ending(self, call_sid: str, stream_sid: str, reason: EndReason, lasted_s: float = 0.0) -> None:
         """A stream that began is about to be closed: Twilio may ask what follows before it is."""
         state = self._calls.get(call_sid)
         if state is not None and state.stream_sid == stream_sid and state.end_reason is None:
             state.end_reason = reason
+            if lasted_s >= STEADY_S:
+                state.resumes = 0
 
     def ended(self, call_sid: str, stream_sid: str, reason: EndReason) -> None:
         """A stream that began is over. Of two streams of one call the later one tells its end."""
@@ -95,14 +139,52 @@ class LiveCalls:
         if state is not None and state.stream_sid == stream_sid:
             state.is_live = False
 
+    def asked(self, call_sid: str) -> None:
+        """Twilio asks what follows the call's stream, or says that nothing can."""
+        if (state := self._calls.get(call_sid)) is not None:
+            state.was_asked = True
+
+    def is_held(self, call_sid: str) -> bool:
+        """We hung up and Twilio has not asked what follows: its caller may still be on the line."""
+        state = self._calls.get(call_sid)
+        if state is None or state.was_asked or state.end_reason in (None, EndReason.STOP):
+            return False
+        return self.follow_up(call_sid) is FollowUp.HANGUP
+
     def follow_up(self, call_sid: str) -> FollowUp | None:
         """What should follow the call's stream; None for a call that is not known here."""
         state = self._calls.get(call_sid)
         if state is None:
             return None
+        if state.transfer:
+            return FollowUp.TRANSFER
         if state.end_reason is None:  # it never came up, or broke on Twilio's side before we noticed
-            return FollowUp.APOLOGY
-        return _FOLLOW_UPS.get(state.end_reason, FollowUp.APOLOGY)
+            follow_up = FollowUp.RESUME
+        else:
+            follow_up = _FOLLOW_UPS.get(state.end_reason, FollowUp.RECORD)
+        return FollowUp.RECORD if follow_up is FollowUp.RESUME and state.resumes >= MAX_RESUMES else follow_up
+
+    def end_reason(self, call_sid: str) -> EndReason | None:
+        """How the call's latest stream ended, if it has."""
+        state = self._calls.get(call_sid)
+        return None if state is None else state.end_reason
+
+    def inherited(self, call_sid: str, resumes: int) -> None:
+        """A call whose stream broke in another process, as often as that. One known here stays as it is."""
+        self._calls.setdefault(call_sid, CallState(resumes=resumes, has_begun=True))
+        self._forget()
+
+    def has_begun(self, call_sid: str) -> bool:
+        """The call had a stream: its caller may have heard something."""
+        state = self._calls.get(call_sid)
+        return state is not None and state.has_begun
+
+    def resumed(self, call_sid: str) -> int:
+        """Another stream follows a broken one; how many have by now."""
+        if (state := self._calls.get(call_sid)) is None:
+            return 0
+        state.resumes += 1
+        return state.resumes
 
     def _forget(self) -> None:
         while len(self._calls) > MAX_REMEMBERED:
