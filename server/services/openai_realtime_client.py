@@ -2,78 +2,35 @@
 
 `connect`, `configure_session`, then `read_events` in a green thread of its own until the end: audio
 deltas become bytes on `audio_out_queue`, in order, and every event goes to the listener. What the
-words on the wire are is `server.realtime`'s business; this is the socket and its two directions.
+words on the wire are is `server.realtime`'s business, how the socket is made that of `model_dial`; this
+is the socket's two directions.
 """
 
 from __future__ import annotations
 
 import base64
 import logging
-import ssl
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode, urlsplit
-
-import certifi
-import websocket
 
 from server import green
 from server.audio.g711 import BYTES_PER_MS
-from server.channel import Channel, ChannelClosed, Limits
-from server.config import Dialect
-from server.errors import FAULTS, ModelRefused, ModelUnreachable, RealtimeProtocolError
+from server.channel import ChannelClosed
+from server.errors import ModelUnreachable, RealtimeProtocolError
+from server.faults import FAULTS
 from server.realtime.commands import Commands, SessionSettings, append_audio
 from server.realtime.events import AudioDelta, AudioDone, Event, ResponseDone, decode
 from server.realtime.plain_audio import scan
+from server.services.model_dial import Endpoint, ModelChannel, dial, tls_context
+
+__all__ = ["AudioChunk", "Endpoint", "OpenAIRealtimeClient", "tls_context"]
 
 log = logging.getLogger(__name__)
 
-CONNECT_S = 5.0
-MODEL_LIMITS = Limits(max_message_bytes=16 << 20, messages_per_s=5000, message_burst=100_000)
-"""A delta may be a megabyte and an answer thousands of one byte; the model is trusted to that degree."""
 MAX_QUEUED_BYTES = 5 * 60 * 1000 * BYTES_PER_MS
-KEY_REFUSED = (401, 403)
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where a model answers."""
-
-    url: str
-    model: str
-    api_key: str = field(repr=False)
-    dialect: Dialect
-    tls: ssl.SSLContext | None = field(default=None, repr=False, compare=False)
-    """Made once: reading the authorities' certificates takes 30 ms, for which every call would wait."""
-
-    @property
-    def address(self) -> str:
-        """The URL with the model in its query, unless the operator wrote a query of their own."""
-        if urlsplit(self.url).query:
-            return self.url
-        return f"{self.url}?{urlencode({'model': self.model})}"
-
-    @property
-    def headers(self) -> list[str]:
-        """Both spellings of the key: Azure reads `api-key`, all others `Authorization`. The header
-        that once asked for the beta protocol must stay away: it closes a general session with 4000."""
-        headers = [f"Authorization: Bearer {self.api_key}"]
-        if (urlsplit(self.url).hostname or "").endswith(".azure.com"):
-            headers.append(f"api-key: {self.api_key}")
-        return headers
-
-
-def tls_context(url: str) -> ssl.SSLContext | None:
-    """The context for every connection to `url`; None for a plain one."""
-    if urlsplit(url).scheme != "wss":
-        return None
-    paths = ssl.get_default_verify_paths()
-    has_authorities = bool(paths.cafile) or bool(paths.capath and any(Path(paths.capath).iterdir()))
-    return ssl.create_default_context(cafile=None if has_authorities else certifi.where())
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +55,6 @@ class OpenAIRealtimeClient:
         self.on_audio_queued: Callable[[], None] = _ignore
         """Called when something was put on `audio_out_queue`."""
         self.commands = Commands(endpoint.dialect)
-        self.settings_event_id = ""
-        self.audio_bytes_in = 0
         self.broken_messages = 0
         self.dropped_bytes = 0
         self._endpoint = endpoint
@@ -109,32 +64,22 @@ class OpenAIRealtimeClient:
         self.plain_audio: Callable[[str, str, bytes], bool] | None = None
         """The short way: asked in the hub about each plain audio delta (response id, item id, μ-law)
         that nothing waits before, and true when it took it. All others pass `audio_out_queue`."""
-        self._channel: Channel | None = None
+        self._channel: ModelChannel | None = None
         self._is_closed = False
 
-    def connect(self) -> float:
-        """Open the WebSocket; return how many ms that took. Blocks this green thread 5 s at most.
+    def connect(self, channel: ModelChannel | None = None) -> float:
+        """Take over `channel`, or open a WebSocket; return how many ms that took. Blocks this green
+        thread 5 s at most, and not at all for an open channel, whose messages so far are read later.
 
         Raises ModelRefused for an answer that a second try would not change, else ModelUnreachable.
         """
         began_at = time.monotonic()
-        try:
-            with green.deadline(CONNECT_S):
-                leg = websocket.create_connection(
-                    self._endpoint.address,
-                    header=self._endpoint.headers,
-                    timeout=CONNECT_S,
-                    suppress_origin=True,
-                    redirect_limit=0,
-                    sslopt={"context": self._endpoint.tls} if self._endpoint.tls else None,
-                )
-        except websocket.WebSocketBadStatusException as error:
-            raise _refusal(error) from error
-        except (OSError, ValueError, websocket.WebSocketException) as error:  # TimeoutError is an OSError
-            host = urlsplit(self._endpoint.url).netloc
-            raise ModelUnreachable(f"{host}: {error or type(error).__name__}"[:200]) from error
-        self._channel = Channel(leg.sock, is_client=True, limits=MODEL_LIMITS)
+        if channel is not None and channel.closed is not None:  # it ended while it waited for us
+            green.spawn(channel.close)
+            channel = None
+        self._channel = dial(self._endpoint) if channel is None else channel
         self._channel.tap = self._on_plain_audio
+        self._channel.watch_peer()
         if self._is_closed:  # the caller hung up meanwhile
             self._channel.close()
         return (time.monotonic() - began_at) * 1000
@@ -149,21 +94,22 @@ class OpenAIRealtimeClient:
         max_response_output_tokens: int = 4096,
         **more: Any,
     ) -> None:
-        """Send the session's settings; `SessionUpdated` tells that they are in force.
-
-        An error that carries `settings_event_id` refuses them as a whole. `more`: see SessionSettings.
-        """
-        settings = SessionSettings(
-            voice=voice,
-            instructions=instructions,
-            input_audio_format=input_audio_format,
-            output_audio_format=output_audio_format,
-            max_response_output_tokens=max_response_output_tokens,
-            **more,
+        """Send the session's settings; `SessionUpdated` tells that they are in force. `more`: see
+        SessionSettings."""
+        self.configure(
+            SessionSettings(
+                voice=voice,
+                instructions=instructions,
+                input_audio_format=input_audio_format,
+                output_audio_format=output_audio_format,
+                max_response_output_tokens=max_response_output_tokens,
+                **more,
+            )
         )
-        command = self.commands.configure(settings)
-        self.settings_event_id = command.event_id
-        self.send(command)
+
+    def configure(self, settings: SessionSettings) -> None:
+        """`configure_session` for settings that are made already."""
+        self.send(self.commands.configure(settings))
 
     def append_audio(self, payload: bytes) -> None:
         """The caller's next audio, raw μ-law of any length."""
@@ -237,13 +183,9 @@ class OpenAIRealtimeClient:
         if self.plain_audio is None or self.audio_out_queue:
             return False
         plain = scan(text)
-        if plain is None or not self.plain_audio(*plain):
-            return False
-        self.audio_bytes_in += len(plain[2])
-        return True
+        return plain is not None and self.plain_audio(*plain)
 
     def _put(self, chunk: AudioChunk) -> None:
-        self.audio_bytes_in += len(chunk.payload)
         if self._queued_bytes + len(chunk.payload) > MAX_QUEUED_BYTES:
             if not self.dropped_bytes:
                 log.warning("%s call=%s", FAULTS["KAV-138"].line(), self._call_tag)
@@ -252,18 +194,3 @@ class OpenAIRealtimeClient:
         self._queued_bytes += len(chunk.payload)
         self.audio_out_queue.append(chunk)
         self.on_audio_queued()
-
-
-def _refusal(error: Any) -> ModelRefused | ModelUnreachable:
-    """What an HTTP answer in place of the handshake means. Only 5xx may be different next time."""
-    status = int(error.status_code or 0)
-    body = error.resp_body or b""
-    words = body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body)
-    detail = f"HTTP {status} {' '.join(words.split())[:200]}".strip()
-    if status >= 500 or status == 408:
-        return ModelUnreachable(detail)
-    if status in KEY_REFUSED:
-        return ModelRefused(detail, code="invalid_api_key")
-    if status == 429:
-        return ModelRefused(detail, code="insufficient_quota" if "quota" in words else "rate_limited")
-    return ModelRefused(detail, code="model_not_found" if status == 404 else "handshake_refused")
