@@ -10,12 +10,15 @@ import importlib
 import click
 
 COMMANDS = {
-    "bench": "How many calls one core carries, beside relays of other make, in one run.",
-    "call": "Call a gateway as Twilio would, and judge what the caller hears.",
+    "bench": "How many calls one core carries, beside relays of other make.",
+    "call": "Call a gateway as Twilio would; judge what the caller hears.",
+    "canary": "Fail when callers are greeted late or not at all; for cron.",
     "config": "Every variable: its value, source, unit and meaning.",
-    "explain": "What an error id such as KAV-114, or a code of Twilio's, means and what to do.",
-    "simulate": "Run a far end: `simulate realtime` is a model without a key.",
+    "explain": "What an error id such as KAV-114 means, and what to do.",
+    "messages": "What callers left to be called back about, newest first.",
+    "simulate": "Be a far end: a model without a key, Twilio's REST API.",
 }
+"""Each text fits one line of 80 columns."""
 
 
 class _Lazy(click.Group):

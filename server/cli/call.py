@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import re
 import signal
-import sys
 import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import click
 from click.core import ParameterSource
 
 from server.audio.g711 import BYTES_PER_MS, SILENCE, ms
 from server.audio.wav import read_ulaw, write_pcm16
+from server.cli.gateway_url import public_url_of, webhook_url
+from server.cli.terminal import speak_utf8
 from server.errors import AudioFileError
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from server.simulator.twilio.call import TwilioCall
     from server.simulator.twilio.caller import Key
 
-VOICE_WEBHOOK = "/webhook/incoming_call"
+SCENARIO_OPTIONS = ("repeat", "jobs", "keep", "scenario")
+"""Without a scenario they mean nothing."""
+SHARED_OPTIONS = ("url", "as_json", "auth_token", "unsigned", "public_url", "port")
 _DTMF = re.compile(r"([0-9*#A-D]+)@(\d+(?:\.\d+)?)")
 
 
@@ -102,6 +104,18 @@ def _keys(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...])
     "--from", "from_number", default="+972501234567", show_default=True, help="The caller's number."
 )
 @click.option("--to", "to_number", default="+97231234567", show_default=True, help="The number called.")
+@click.option(
+    "--scenario",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE|DIR",
+    help="Play this file, or all of a folder, and judge it (docs/scenarios.md); repeatable.",
+)
+@click.option("--repeat", type=click.IntRange(1, 1000), default=1, help="Each scenario so many times.")
+@click.option("--jobs", type=click.IntRange(1, 64), default=1, help="So many scenarios at once.")
+@click.option(
+    "--keep", type=click.Path(path_type=Path), metavar="DIR", help="Keep recordings and logs there."
+)
 @click.option("--port", envvar="PORT", default=5000, hidden=True)
 @click.pass_context
 def call(
@@ -125,20 +139,38 @@ def call(
     public_url: str,
     from_number: str,
     to_number: str,
+    scenario: tuple[Path, ...],
+    repeat: int,
+    jobs: int,
+    keep: Path | None,
     port: int,
 ) -> None:
     """Call the gateway at URL as Twilio would: webhook, TwiML, media stream, action.
 
     URL is the gateway's address (http://127.0.0.1:$PORT when left out) or its voice webhook.
+    With --scenario, whole conversations are played from files, without URL each against a gateway and
+    a model started for it.
     Exit code: 0 all well, 1 nothing heard or a fault found, 2 usage, 3 unreachable, 4 refused (403).
     """
+    _check_options(ctx, has_scenario=bool(scenario))
+    if scenario:
+        from server.cli.scenarios import play_scenarios
+        from server.simulator.scenario.runner import Target
+
+        speak_utf8()
+        target = None
+        if url:
+            webhook = webhook_url(url)
+            token = "" if unsigned else auth_token.split(",")[0].strip()
+            target = Target(webhook, token, public_url_of(ctx, public_url, webhook))
+        ctx.exit(play_scenarios(scenario, target, repeat=repeat, jobs=jobs, keep=keep, as_json=as_json))
     # The HTTP client takes 0.1 s to import; `--help` and the other commands need not wait for it.
     from server.simulator.twilio.call import CallOptions, TwilioCall
     from server.simulator.twilio.call_text import lines
     from server.simulator.twilio.caller import keys
 
-    _speak_utf8()
-    webhook = _webhook_url(url or f"http://127.0.0.1:{port}")
+    speak_utf8()
+    webhook = webhook_url(url or f"http://127.0.0.1:{port}")
     pressed: list[Key] = [key for digits, at_s in dtmf for key in keys(digits, at_s)]
     options = CallOptions(
         url=webhook,
@@ -146,7 +178,7 @@ def call(
         keys=tuple(pressed),
         speak_at_s=speak_at,
         auth_token="" if unsigned else auth_token.split(",")[0].strip(),
-        public_url=_public_url(ctx, public_url, webhook),
+        public_url=public_url_of(ctx, public_url, webhook),
         from_number=from_number,
         to_number=to_number,
         offer_subprotocol=not no_subprotocol,
@@ -170,36 +202,15 @@ def call(
     ctx.exit(int(report.outcome))
 
 
-def _webhook_url(url: str) -> str:
-    """The voice webhook of a gateway given by its address."""
-    parts = _http_url(url, "URL")
-    return parts if urlsplit(parts).path not in ("", "/") else parts.rstrip("/") + VOICE_WEBHOOK
-
-
-def _http_url(url: str, name: str) -> str:
-    """`url` if HTTP can reach it. Raises UsageError."""
-    try:
-        parts = urlsplit(url)
-        is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        is_usable = False
-    if not is_usable:
-        raise click.UsageError(
-            f"{name} {url!r} is no http:// or https:// address; write for example http://127.0.0.1:5000"
-        )
-    return url
-
-
-def _public_url(ctx: click.Context, public_url: str, webhook: str) -> str:
-    """PUBLIC_BASE_URL from the environment speaks of the gateway on this machine, of no other."""
-    from server.simulator.twilio.addresses import is_loopback
-
-    is_given = ctx.get_parameter_source("public_url") is ParameterSource.COMMANDLINE
-    if not public_url or not (is_given or is_loopback(urlsplit(webhook).hostname or "")):
-        return ""
-    if "://" not in public_url:
-        public_url = f"https://{public_url}"
-    return _http_url(public_url, "--public-url")
+def _check_options(ctx: click.Context, *, has_scenario: bool) -> None:
+    """Raises UsageError for an option that the other way of calling has."""
+    for param in ctx.command.params:
+        name = param.name or ""
+        is_given = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if is_given and has_scenario and name not in SCENARIO_OPTIONS + SHARED_OPTIONS:
+            raise click.UsageError(f"{param.opts[0]} and --scenario do not go together; the file says it")
+        if is_given and not has_scenario and name in SCENARIO_OPTIONS:
+            raise click.UsageError(f"{param.opts[0]} goes with --scenario")
 
 
 def _stream_path(path: str) -> str:
@@ -247,10 +258,3 @@ def _hang_up_on_interrupt(twilio_call: TwilioCall) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _speak_utf8() -> None:
-    """Hebrew arrives whole even where the locale says ASCII."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")

@@ -9,6 +9,8 @@ import sys
 import click
 
 from server import __version__
+from server.business import Businesses
+from server.businesses_file import read_businesses
 from server.config import Settings, mask, variables
 from server.errors import ConfigError
 from server.status import checklist
@@ -24,11 +26,12 @@ def config(as_json: bool, banner: bool) -> None:
     """
     try:
         settings = Settings.from_env(os.environ)
+        businesses = read_businesses(settings)
     except ConfigError as error:
         click.echo(str(error), err=True)
         sys.exit(2)
     if banner:
-        _banner(settings)
+        _banner(settings, businesses)
     elif as_json:
         rows = {row.pop("variable"): row for row in _rows(settings)}
         click.echo(
@@ -67,11 +70,14 @@ def _rows(settings: Settings) -> list[dict[str, str]]:
     return rows
 
 
-def _banner(settings: Settings) -> None:
+def _banner(settings: Settings, businesses: Businesses) -> None:
     click.echo(f"\n  Kav {__version__}  ·  http://127.0.0.1:{settings.port}\n")
     for check in checklist(settings, "en"):
         step = f"   → {check.step}" if check.step else ""
         click.echo(f"  {check.name:10}{check.state}{step}")
+    if settings.businesses_file:
+        names = ", ".join(business.name or business.id for business in businesses.all)
+        click.echo(f"  {'Businesses':10}{names}")
     for warning in settings.warnings:
         click.echo(f"  ! {warning}")
     click.echo("\n  Try it now, without a phone:")

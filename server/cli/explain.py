@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from server.errors import FAULTS
+from server.faults import FAULTS
 
 
 @click.command()

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 
 import click
 
+from server.cli.signals import ended_by_signal
+from server.cli.simulate_http import openai_http
+from server.cli.simulate_twilio import twilio_rest
 from server.errors import GatewayError
 from server.simulator.realtime.faults import FAULT_NAMES
-from server.simulator.realtime.persona import Persona, demo_personas, script_personas
+from server.simulator.realtime.persona import demo_personas, script_personas
 from server.simulator.realtime.server import RealtimeServer
+from server.simulator.realtime.turn import Persona
 
 _POLL_S = 0.5
 
@@ -34,6 +34,10 @@ def _delta_bytes(_: click.Context, __: click.Parameter, value: str) -> tuple[int
 @click.group()
 def simulate() -> None:
     """Be one of the two far ends, strictly and over real sockets."""
+
+
+simulate.add_command(openai_http)
+simulate.add_command(twilio_rest)
 
 
 @simulate.command()
@@ -68,7 +72,8 @@ def simulate() -> None:
     "faults",
     multiple=True,
     metavar="NAME[=ARG]",
-    help=f"Something to go wrong; repeatable. One of {', '.join(FAULT_NAMES)}.",
+    help=f"Something to go wrong; repeatable. One of {', '.join(FAULT_NAMES)}; with once: before it, on the "
+    "first connection only.",
 )
 @click.option(
     "--speed",
@@ -116,7 +121,10 @@ def realtime(
       {"answers": [[{"audio": "hello.wav", "transcript": "hello", "delta_bytes": [160, 1]},
                     {"call": "end_call", "arguments": {}}],
                    [{"prompt": "he/goodbye"}, {"replay": true}]],
-       "after_last": "repeat" or "none"}
+       "after_last": "repeat" or "none",
+       "match": [{"when": "goodbye|להתראות", "answer": [{"prompt": "he/goodbye"}], "times": 1}],
+       "hears": ["what the caller's utterances are taken for", null, {"fail": true}]}
+    An answer may also be {"delay": SECONDS, "parts": [...]}; {"wait": SECONDS} is a part.
     """
     try:
         server = RealtimeServer(
@@ -133,7 +141,7 @@ def realtime(
         )
     except GatewayError as error:
         raise click.UsageError(str(error)) from error
-    ended = _ended_by_signal()
+    ended = ended_by_signal()
     try:
         server.start()
     except OSError as error:
@@ -151,17 +159,3 @@ def _personas(persona: str, script: Path | None, language: str) -> Callable[[], 
     if (persona == "script") != (script is not None):
         raise click.UsageError("--persona script and --script FILE go together")
     return script_personas(script) if script is not None else demo_personas(language)
-
-
-def _ended_by_signal() -> threading.Event:
-    """Set by the first Ctrl-C or SIGTERM; the second one does what it always does."""
-    ended = threading.Event()
-
-    def end(number: int, _: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        ended.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if os.name == "posix" or number == signal.SIGINT:
-            signal.signal(number, end)
-    return ended

@@ -19,14 +19,8 @@ _living: list[subprocess.Popen[bytes]] = []
 
 def start(command: Sequence[str], core: int | None, **how: Any) -> subprocess.Popen[bytes]:
     """Start the leader of a process group; on one core, which all it starts inherits, threads too."""
-    with _undisturbed():
-        before = os.sched_getaffinity(0)
-        if core is not None:
-            os.sched_setaffinity(0, {core})
-        try:
-            process = subprocess.Popen(command, start_new_session=True, **how)
-        finally:
-            os.sched_setaffinity(0, before)
+    with _undisturbed(), _on_core(core):
+        process = subprocess.Popen(command, start_new_session=True, **how)
         _living.append(process)
     return process
 
@@ -61,6 +55,20 @@ def none_left_behind() -> Iterator[None]:
         finally:
             for process in list(_living):
                 end(process)
+
+
+@contextmanager
+def _on_core(core: int | None) -> Iterator[None]:
+    """Only Linux can tie a process to a core; None asks nothing of the system."""
+    if core is None:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 @contextmanager

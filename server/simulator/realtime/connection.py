@@ -25,8 +25,8 @@ from server.simulator.realtime.event_log import SessionLog
 from server.simulator.realtime.faults import Faults
 from server.simulator.realtime.floor import Voice
 from server.simulator.realtime.handshake import MAX_REQUEST_BYTES, Refused, judge
-from server.simulator.realtime.persona import Persona
 from server.simulator.realtime.session import RealtimeSession
+from server.simulator.realtime.turn import Persona
 from server.wire import websocket as ws
 
 log = logging.getLogger(__name__)
@@ -78,6 +78,7 @@ class Connection:
     def __init__(
         self, sock: socket.socket, number: int, terms: Terms, session_log: SessionLog, *, is_full: bool
     ) -> None:
+        self.number = number
         self.is_session = False
         """The handshake succeeded."""
         self._sock = sock
@@ -151,7 +152,7 @@ class Connection:
         head, _, rest = request.partition(b"\r\n\r\n")
         terms = self._terms
         decision = judge(
-            head + b"\r\n\r\n", terms.dialect, refuse_key=terms.faults.refuse401, is_full=self._is_full
+            head + b"\r\n\r\n", terms.dialect, refuse=terms.faults.refused_status, is_full=self._is_full
         )
         self._sock.sendall(decision.response)
         if isinstance(decision, Refused):

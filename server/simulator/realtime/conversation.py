@@ -14,7 +14,7 @@ from typing import Any
 from server.audio.g711 import BYTES_PER_MS, ms
 from server.simulator.realtime.checks import Rejected, invalid_value
 from server.simulator.realtime.formats import Encoder
-from server.simulator.realtime.persona import Heard, Spoken, ToolOutput, Typed
+from server.simulator.realtime.turn import Heard, Spoken, ToolOutput, Typed
 
 Format = dict[str, Any]
 

@@ -41,6 +41,8 @@ class Dialect:
 
     name: str
     client_events: Mapping[str, Check]
+    transcription_param: str = "session.audio.input.transcription"
+    """As an error names it."""
 
     def session_in(self, session: dict[str, Any]) -> dict[str, Any]:
         return session
@@ -162,5 +164,9 @@ def _response_out(response: dict[str, Any]) -> dict[str, Any]:
 
 
 GA = Dialect("ga", shapes.client_events(shapes.GA_SESSION, shapes.GA_ITEM, shapes.GA_RESPONSE))
-BETA = BetaDialect("beta", shapes.client_events(shapes.BETA_SESSION, shapes.BETA_ITEM, shapes.BETA_RESPONSE))
+BETA = BetaDialect(
+    "beta",
+    shapes.client_events(shapes.BETA_SESSION, shapes.BETA_ITEM, shapes.BETA_RESPONSE),
+    "session.input_audio_transcription",
+)
 DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (GA, BETA)}

@@ -14,8 +14,10 @@ import hashlib
 import json
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO, Literal, TextIO
 
 from server.errors import ConfigError
 from server.simulator.realtime.checks import too_deep
@@ -23,10 +25,28 @@ from server.simulator.realtime.checks import too_deep
 _AUDIO_DELTAS = ("response.output_audio.delta", "response.audio.delta")
 
 
+@dataclass(frozen=True, slots=True)
+class SeenEvent:
+    """One event as it travelled, audio and all."""
+
+    session: int
+    """Of the server's connections, counted from 1."""
+    direction: Literal["in", "out"]
+    """`in`: the client sent it."""
+    at_s: float
+    """On the machine's monotonic clock."""
+    event: dict[str, Any]
+
+
+Watch = Callable[[SeenEvent], None]
+
+
 class EventLog:
     """The log of a whole server. Raises ConfigError when a file cannot be made."""
 
-    def __init__(self, log_path: Path | None, audio_dir: Path | None) -> None:
+    def __init__(self, log_path: Path | None, audio_dir: Path | None, watch: Watch | None = None) -> None:
+        self.watch = watch
+        """Called with each event, in the threads of the sessions, which wait for it."""
         self._audio_dir = audio_dir
         self._lock = threading.Lock()
         try:
@@ -44,7 +64,7 @@ class EventLog:
 
     @property
     def is_on(self) -> bool:
-        return self._file is not None or self._audio_dir is not None
+        return self._file is not None or self._audio_dir is not None or self.watch is not None
 
     def write(self, record: dict[str, Any]) -> None:
         if self._file is None:
@@ -93,7 +113,9 @@ class SessionLog:
         for file in self._files.values():
             file.close()
 
-    def _note(self, direction: str, event: Any) -> None:
+    def _note(self, direction: Literal["in", "out"], event: Any) -> None:
+        if self._log.watch is not None and isinstance(event, dict):
+            self._log.watch(SeenEvent(self._number, direction, time.monotonic(), event))
         shown = self._without_audio(direction, event)
         record = {"session": self._number, "dir": direction, "event": shown}
         self._log.write(record | {"audio_bytes": self._audio_bytes[direction]})

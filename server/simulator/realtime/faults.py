@@ -1,7 +1,8 @@
 """What may go wrong on purpose?
 
 A fault is named on the command line or by a test (`slow=2`, `close=1011`) and stays for the life of
-the server. Faults of the transport are acted out by the connection, all others by the session.
+the server, or with `once:` before its name for its first connection only. Faults of the transport are
+acted out by the connection, all others by the session.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ class Faults:
 
     refuse401: bool = False
     """The handshake is answered 401 with OpenAI's error body."""
+    refuse404: bool = False
+    """So it is with 404: there is no such model."""
+    refuse429: bool = False
+    """And with 429: the quota is used up."""
     quota: bool = False
     """The first frame is the error insufficient_quota, then a close."""
     no_session: bool = False
@@ -30,6 +35,8 @@ class Faults:
     """So many responses are begun, and none after them."""
     slow: float = 0.0
     """Seconds before the first audio of each response."""
+    slow_after: tuple[int, float] | None = None
+    """`2:4.5`: from the third response on, 4.5 seconds before the first audio."""
     drop: float | None = None
     """Seconds after the first session.updated at which TCP is reset."""
     close: int | None = None
@@ -52,12 +59,31 @@ class Faults:
     """Half-way through its audio a response ends incomplete, as at max_output_tokens."""
     reject_update: bool = False
     """The first session.update is answered unknown_parameter."""
+    no_update: bool = False
+    """No session.update is answered."""
+    refuse_transcription: bool = False
+    """A session.update that asks for transcription is answered invalid_value."""
     failed_response: int = 0
     """So many responses end at once with status failed, rate_limit_exceeded."""
+
+    @property
+    def refused_status(self) -> int | None:
+        """The HTTP status that the handshake is answered with; None: it is taken."""
+        asked = ((self.refuse401, 401), (self.refuse404, 404), (self.refuse429, 429))
+        return next((status for is_asked, status in asked if is_asked), None)
 
 
 FAULT_NAMES = tuple(field.name for field in dataclasses.fields(Faults))
 _EVERY_RESPONSE = 1_000_000
+_ONCE = "once:"
+
+
+def first_and_later(words: Iterable[str]) -> tuple[Faults, Faults]:
+    """The faults of a server's first connection, and of all that follow: `once:drop=3` is spent with
+    the first. Raises ConfigError."""
+    words = list(words)
+    lasting = [word for word in words if not word.startswith(_ONCE)]
+    return parse_faults(word.removeprefix(_ONCE) for word in words), parse_faults(lasting)
 
 
 def parse_faults(words: Iterable[str]) -> Faults:
@@ -71,7 +97,10 @@ def parse_faults(words: Iterable[str]) -> Faults:
     return Faults(**wanted)
 
 
-def _value(name: str, argument: str | None) -> bool | int | float:
+def _value(name: str, argument: str | None) -> bool | int | float | tuple[int, float]:
+    if name == "slow_after":
+        answers, _, seconds = (argument or "").partition(":")
+        return _number(name, answers, int, "2:4.5"), _number(name, seconds, float, "2:4.5")
     if name == "failed_response":
         return _EVERY_RESPONSE if argument is None else _number(name, argument, int)
     if name == "mute_after":
@@ -91,11 +120,11 @@ def _value(name: str, argument: str | None) -> bool | int | float:
 _N = TypeVar("_N", int, float)
 
 
-def _number(name: str, argument: str | None, kind: type[_N]) -> _N:
+def _number(name: str, argument: str | None, kind: type[_N], example: str = "2") -> _N:
     try:
         value = kind(argument or "")
     except ValueError:
         value = kind(-1)
     if not 0 <= value < float("inf"):
-        raise ConfigError(f"fault {name} needs a number, as in {name}=2")
+        raise ConfigError(f"fault {name} needs a number, as in {name}={example}")
     return value

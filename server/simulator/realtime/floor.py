@@ -18,8 +18,8 @@ from server.simulator.realtime.conversation import Conversation, heard_in
 from server.simulator.realtime.faults import Faults
 from server.simulator.realtime.formats import Decoder
 from server.simulator.realtime.parsing import sound_of
-from server.simulator.realtime.persona import Persona, Turn
 from server.simulator.realtime.response import Pace, ResponseRun, Settings
+from server.simulator.realtime.turn import Persona, Turn
 
 Event = dict[str, Any]
 
@@ -156,7 +156,7 @@ class Floor:
         choice = asked.get("tool_choice", config.ga["tool_choice"])
         names = frozenset(tool["name"] for tool in tools) if choice != "none" else frozenset()
         instructions = asked.get("instructions", config.ga["instructions"])
-        return Turn(heard, instructions, config.language, names, is_idle)
+        return Turn(heard, instructions, config.language, names, is_idle, asked.get("instructions", ""))
 
     def _settings(self, asked: Mapping[str, Any], output: Event, instructions: str) -> Settings:
         config = self._config.ga
@@ -176,11 +176,15 @@ class Floor:
         return Pace(
             speed=self._voice.speed,
             delta_bytes=(1, 1) if faults.tiny_deltas else self._voice.delta_bytes,
-            first_audio_s=faults.slow,
+            first_audio_s=self._first_audio_s(),
             is_big_delta=faults.big_delta and self._responses == 0,
             has_late_deltas=faults.late_deltas,
             breaks_with=broken,
         )
+
+    def _first_audio_s(self) -> float:
+        answers, slow_s = self._faults.slow_after or (0, 0.0)
+        return max(self._faults.slow, slow_s if self._responses >= answers else 0.0)
 
     def _stop(self, run: ResponseRun, reason: str, now_s: float) -> list[Event]:
         events = run.cancel(reason)

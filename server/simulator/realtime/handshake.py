@@ -37,10 +37,21 @@ class Refused:
     response: bytes
 
 
+REFUSALS = {
+    401: ("invalid_api_key", "Incorrect API key provided."),
+    404: ("model_not_found", "The model does not exist or you do not have access to it."),
+    429: (
+        "insufficient_quota",
+        "You exceeded your current quota, please check your plan and billing details.",
+    ),
+}
+"""What can be asked for: code and words by HTTP status."""
+
+
 def judge(
-    request: bytes, dialect: Dialect, *, refuse_key: bool = False, is_full: bool = False
+    request: bytes, dialect: Dialect, *, refuse: int | None = None, is_full: bool = False
 ) -> Accepted | Refused:
-    """Decide on everything up to and including the blank line."""
+    """Decide on everything up to and including the blank line. `refuse`: one of REFUSALS."""
     try:
         method, target, version, headers = _parse(request)
     except ValueError as error:
@@ -57,8 +68,8 @@ def judge(
             "missing_api_key",
             "You didn't provide an API key: send Authorization: Bearer KEY, or api-key: KEY.",
         )
-    if refuse_key:
-        return _refused(HTTPStatus.UNAUTHORIZED, "invalid_api_key", "Incorrect API key provided.")
+    if refuse is not None:
+        return _refused(HTTPStatus(refuse), *REFUSALS[refuse])
     query = parse_qs(url.query)
     model = (query.get("model") or query.get("deployment") or [""])[0]
     if not model:

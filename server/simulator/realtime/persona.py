@@ -1,25 +1,33 @@
 """Who answers? The simulator speaks the protocol; a persona decides what is said.
 
-A `Turn` tells a persona what has happened since its last answer, and it returns an `Answer`: items
-of speech (G.711 μ-law, 8 kHz, with the words that are said) and function calls, in order.
 `DemoPersona` is the agent a visitor meets without a key; `ScriptPersona` says what a test wrote.
-A persona belongs to one session.
+What both are told and may answer stands in `turn`. A persona belongs to one session.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
-from server.audio.wav import read_ulaw
-from server.errors import AudioFileError, ConfigError
-from server.simulator.realtime.prompts import Prompt, Prompts, load_prompts
+from server.errors import ConfigError
+from server.prompts import Prompt, Prompts, load_prompts
+from server.simulator.realtime.script import REPLAY, AfterLast, Rule, Script, read_script
+from server.simulator.realtime.turn import (
+    Answer,
+    Listener,
+    Part,
+    Persona,
+    Speech,
+    Spoken,
+    ToolCall,
+    ToolOutput,
+    Transcript,
+    Turn,
+    Typed,
+)
 
 KEYS_MARK = "[keys]"
 """How the text item begins in which the gateway reports pressed keys: `[keys] 12#`."""
@@ -27,78 +35,7 @@ END_CALL_TOOL = "end_call"
 _KEY_PROMPTS = {"*": "star", "#": "pound"} | {digit: f"digit_{digit}" for digit in "0123456789"}
 
 
-@dataclass(frozen=True, slots=True)
-class Spoken:
-    """A caller's utterance."""
-
-    payload: bytes
-    """μ-law as it was heard: with the padding before the speech and the silence that ended it."""
-    speech_ms: int
-    """From the first loud frame to the last."""
-
-    @property
-    def transcript(self) -> str:
-        """What can honestly be said of words nobody recognised."""
-        return f"[speech {self.speech_ms / 1000:.1f} s]"
-
-
-@dataclass(frozen=True, slots=True)
-class Typed:
-    """A text item of the user's."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class ToolOutput:
-    """What a function call of ours gave back."""
-
-    call_id: str
-    output: str
-
-
-Heard = Spoken | Typed | ToolOutput
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """Why a response is due."""
-
-    heard: tuple[Heard, ...]
-    """What came since the last answer, oldest first; empty for a bare request to speak."""
-    instructions: str
-    language: str | None
-    """As the session's input transcription names it, if it does."""
-    tools: frozenset[str]
-    is_idle: bool = False
-    """Nobody has spoken for the session's idle timeout."""
-
-
-@dataclass(frozen=True, slots=True)
-class Speech:
-    """One audio item."""
-
-    payload: bytes
-    transcript: str
-    delta_bytes: tuple[int, ...] = ()
-    """Sizes to cut it into, the last one repeating; empty leaves that to the server."""
-
-
-@dataclass(frozen=True, slots=True)
-class ToolCall:
-    name: str
-    arguments: str
-    """A JSON object, as text."""
-
-
-Answer = tuple[Speech | ToolCall, ...]
-
-
-class Persona(Protocol):
-    def answer(self, turn: Turn) -> Answer: ...
-
-
-class DemoPersona:
+class DemoPersona(Persona):
     """Greets, repeats what it hears, reads back pressed keys; it understands nothing."""
 
     def __init__(self, prompts: Prompts, language: str = "he") -> None:
@@ -165,51 +102,60 @@ def demo_personas(language: str = "he", folder: Path | None = None) -> Callable[
     return lambda: DemoPersona(prompts, language)
 
 
-_REPLAY = Speech(b"", "")
-"""Stands in a script for the caller's own last words."""
+class ScriptPersona(Persona, Listener):
+    """Gives the answers of a list in order; after the last, that one again or nothing.
 
+    A rule that fits goes before the list and takes nothing from it. May be shared by the sessions
+    of one call, one after another: then the script goes on where it was.
+    """
 
-class ScriptPersona:
-    """Gives the answers of a list in order; after the last, that one again or nothing."""
-
-    def __init__(self, answers: Sequence[Answer], after_last: Literal["repeat", "none"] = "repeat") -> None:
+    def __init__(
+        self,
+        answers: Sequence[Answer],
+        after_last: AfterLast = "repeat",
+        *,
+        rules: Sequence[Rule] = (),
+        hears: Sequence[Transcript | None] = (),
+    ) -> None:
         self._answers = tuple(answers)
         self._repeats = after_last == "repeat"
         self._turns = 0
+        self._rules = tuple(rules)
+        self._used = [0] * len(self._rules)
+        self._hears = iter(hears)
+
+    @classmethod
+    def of(cls, script: Script) -> ScriptPersona:
+        """One that begins `script`."""
+        return cls(script.answers, script.after_last, rules=script.rules, hears=script.hears)
 
     def answer(self, turn: Turn) -> Answer:
-        index, self._turns = self._turns, self._turns + 1
-        if index >= len(self._answers):
-            if not (self._repeats and self._answers):
-                return ()
-            index = -1
         spoken = [h for h in turn.heard if isinstance(h, Spoken)]
         replay = (Speech(spoken[-1].payload, spoken[-1].transcript),) if spoken else ()
-        parts: list[Speech | ToolCall] = []
-        for part in self._answers[index]:
-            parts.extend(replay if part is _REPLAY else (part,))
+        parts: list[Part] = []
+        for part in self._chosen(turn):
+            parts.extend(replay if part is REPLAY else (part,))
         return tuple(parts)
+
+    def transcript(self, spoken: Spoken) -> Transcript | None:
+        """What the script says of the caller's next utterance; None past its end."""
+        return next(self._hears, None)
+
+    def _chosen(self, turn: Turn) -> Answer:
+        for index, rule in enumerate(self._rules):
+            if (rule.times is None or self._used[index] < rule.times) and rule.fits(turn):
+                self._used[index] += 1
+                return rule.answer
+        index, self._turns = self._turns, self._turns + 1
+        if index < len(self._answers):
+            return self._answers[index]
+        return self._answers[-1] if self._repeats and self._answers else ()
 
     @classmethod
     def from_json(cls, script: Any, folder: Path = Path()) -> ScriptPersona:
-        """Read `{"answers": [[part, …], …], "after_last": "repeat"|"none"}`.
-
-        A part is speech: `{"audio": FILE}`, `{"base64": TEXT}`, `{"prompt": "he/greeting"}` or
-        `{"replay": true}`, with `transcript` and `delta_bytes` (a number or a list) if wanted; or
-        a call: `{"call": NAME, "arguments": {…}}`. Files are relative to `folder`.
-        Raises ConfigError or AudioFileError.
-        """
-        if not isinstance(script, dict) or not isinstance(script.get("answers"), list):
-            raise ConfigError('a script is {"answers": [[part, ...], ...]}')
-        after_last = script.get("after_last", "repeat")
-        if after_last not in ("repeat", "none"):
-            raise ConfigError(f'after_last is "repeat" or "none", not {after_last!r}')
-        answers = []
-        for number, answer in enumerate(script["answers"], 1):
-            if not isinstance(answer, list):
-                raise ConfigError(f"answer {number}: a list of parts was expected")
-            answers.append(tuple(_part(part, folder, f"answer {number}") for part in answer))
-        return cls(answers, after_last)
+        """Of a script as `server.simulator.realtime.script` describes it. Files are relative to
+        `folder`. Raises ConfigError or AudioFileError."""
+        return cls.of(read_script(script, folder))
 
 
 def script_personas(path: Path) -> Callable[[], ScriptPersona]:
@@ -220,35 +166,5 @@ def script_personas(path: Path) -> Callable[[], ScriptPersona]:
         raise ConfigError(f"{path}: {error.strerror or error}") from error
     except ValueError as error:
         raise ConfigError(f"{path}: not JSON ({error})") from error
-    first = ScriptPersona.from_json(script, path.parent)
-    return lambda: ScriptPersona(first._answers, "repeat" if first._repeats else "none")
-
-
-def _part(part: Any, folder: Path, where: str) -> Speech | ToolCall:
-    if not isinstance(part, dict):
-        raise ConfigError(f"{where}: a part is an object")
-    if "call" in part:
-        return ToolCall(str(part["call"]), json.dumps(part.get("arguments", {}), ensure_ascii=False))
-    if part.get("replay") is True:
-        return _REPLAY
-    sizes = part.get("delta_bytes", [])
-    sizes = sizes if isinstance(sizes, list) else [sizes]
-    if not all(isinstance(size, int) and size > 0 for size in sizes):
-        raise ConfigError(f"{where}: delta_bytes is a positive number or a list of them")
-    payload, words = _audio(part, folder, where)
-    return Speech(payload, str(part.get("transcript", words)), tuple(sizes))
-
-
-def _audio(part: dict[str, Any], folder: Path, where: str) -> tuple[bytes, str]:
-    if isinstance(part.get("audio"), str):
-        return read_ulaw(folder / part["audio"]), ""
-    if isinstance(part.get("base64"), str):
-        try:
-            return base64.b64decode(part["base64"], validate=True), ""
-        except (binascii.Error, ValueError) as error:
-            raise AudioFileError(f"{where}: base64 that cannot be decoded") from error
-    if isinstance(part.get("prompt"), str):
-        language, _, name = part["prompt"].partition("/")
-        prompt = load_prompts().get(language, name)
-        return prompt.payload, prompt.text
-    raise ConfigError(f"{where}: a part needs one of audio, base64, prompt, replay, call")
+    read = read_script(script, path.parent)
+    return lambda: ScriptPersona.of(read)

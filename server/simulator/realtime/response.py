@@ -16,8 +16,8 @@ from typing import Any
 from server.audio.g711 import SAMPLE_RATE_HZ, ms
 from server.simulator.realtime.conversation import Conversation, Item
 from server.simulator.realtime.formats import Encoder
-from server.simulator.realtime.persona import Answer, Speech, ToolCall
 from server.simulator.realtime.pieces import OpenItem, Words, cut, voice_name
+from server.simulator.realtime.turn import Answer, Speech, ToolCall, Wait
 
 Event = dict[str, Any]
 MakeId = Callable[[str], str]
@@ -132,7 +132,12 @@ class ResponseRun:
     def _play(self) -> Generator[float, None, None]:
         """The whole answer; yields the seconds to wait before going on."""
         yield self._pace.first_audio_s
-        for index, part in enumerate(self._answer):
+        index = -1
+        for part in self._answer:
+            if isinstance(part, Wait):
+                yield part.seconds
+                continue
+            index += 1
             if isinstance(part, ToolCall):
                 self._call(index, part)
             elif self._settings.modality == "text":

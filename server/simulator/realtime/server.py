@@ -6,6 +6,7 @@ It needs no key, no network and no model; what is said comes from a persona.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import socket
 import threading
@@ -16,10 +17,11 @@ from pathlib import Path
 from server.errors import ConfigError
 from server.simulator.realtime.connection import Connection, Terms
 from server.simulator.realtime.dialects import DIALECTS
-from server.simulator.realtime.event_log import EventLog
-from server.simulator.realtime.faults import parse_faults
+from server.simulator.realtime.event_log import EventLog, Watch
+from server.simulator.realtime.faults import first_and_later
 from server.simulator.realtime.floor import Voice
-from server.simulator.realtime.persona import Persona, demo_personas
+from server.simulator.realtime.persona import demo_personas
+from server.simulator.realtime.turn import Persona
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +35,8 @@ class RealtimeServer:
     """Listens from `start()` to `stop()`; may be started once.
 
     `speed` is the multiple of real time at which audio goes out, `delta_bytes` the smallest and
-    largest delta in bytes of μ-law. `log_path` and `audio_dir` are described in `event_log`,
-    `faults` in `faults`. Raises ConfigError for settings that make no sense.
+    largest delta in bytes of μ-law. `log_path`, `audio_dir` and `watch` are described in
+    `event_log`, `faults` in `faults`. Raises ConfigError for settings that make no sense.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class RealtimeServer:
         audio_dir: Path | str | None = None,
         max_sessions: int = 64,
         max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
+        watch: Watch | None = None,
     ) -> None:
         if dialect not in DIALECTS:
             raise ConfigError(f"no dialect {dialect!r}; there are {', '.join(DIALECTS)}")
@@ -64,17 +67,19 @@ class RealtimeServer:
         """The real one once started."""
         self.sessions_total = 0
         """Handshakes accepted so far."""
+        first, later = first_and_later(faults)
         self._terms = Terms(
             persona_factory or demo_personas(),
             DIALECTS[dialect],
-            parse_faults(faults),
+            first,
             Voice(speed, delta_bytes),
             seed,
             max_message_bytes,
         )
+        self._later_terms = dataclasses.replace(self._terms, faults=later)
         self._max_sessions = max_sessions
         self._event_log = EventLog(
-            Path(log_path) if log_path else None, Path(audio_dir) if audio_dir else None
+            Path(log_path) if log_path else None, Path(audio_dir) if audio_dir else None, watch
         )
         self._listener: socket.socket | None = None
         self._acceptor: threading.Thread | None = None
@@ -93,6 +98,13 @@ class RealtimeServer:
     def sessions_open(self) -> int:
         with self._lock:
             return sum(connection.is_session for connection in self._connections)
+
+    def close_session(self, number: int, code: int, reason: str = "") -> None:
+        """Begin the closing handshake of one connection, by its number from 1 in the order they came."""
+        with self._lock:
+            found = [connection for connection in self._connections if connection.number == number]
+        for connection in found:
+            connection.close(code, reason)
 
     def start(self) -> RealtimeServer:
         """Return when connections are taken. Raises OSError when the port is not to be had."""
@@ -168,7 +180,7 @@ class RealtimeServer:
             connection = Connection(
                 sock,
                 self._accepted,
-                self._terms,
+                self._terms if self._accepted == 1 else self._later_terms,
                 self._event_log.session(self._accepted),
                 is_full=open_count >= self._max_sessions,
             )

@@ -9,12 +9,20 @@ It is as strict as the real server: what that refuses is refused here with the s
 from __future__ import annotations
 
 import random
+from bisect import insort
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from server.audio.g711 import ms
-from server.simulator.realtime.checks import Rejected, invalid_type, missing_parameter, unknown_parameter
+from server.simulator.realtime.checks import (
+    Rejected,
+    invalid_type,
+    invalid_value,
+    missing_parameter,
+    unknown_parameter,
+)
 from server.simulator.realtime.config import SessionConfig
 from server.simulator.realtime.conversation import Conversation, Item, heard_in
 from server.simulator.realtime.dialects import GA, Dialect
@@ -23,12 +31,12 @@ from server.simulator.realtime.floor import Floor, Voice
 from server.simulator.realtime.formats import Decoder
 from server.simulator.realtime.hearing import Ear, SpeechStarted, SpeechStopped
 from server.simulator.realtime.parsing import audio_of, event_id_of, parse_event, sound_of
-from server.simulator.realtime.persona import Persona, Spoken
+from server.simulator.realtime.transcription import transcription_events
+from server.simulator.realtime.turn import Listener, Persona, Spoken, Transcript
 
 Event = dict[str, Any]
 
 LIFETIME_S = 3600
-_TRANSCRIPTION_DELAY_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +70,10 @@ class RealtimeSession:
         self._event_count = 0
         self._now_s = now_s
         expired_s = self._faults.session_expired
-        self._expires_at_s = now_s + (LIFETIME_S if expired_s is None else expired_s)
-        self._config = SessionConfig(self._make_id("sess"), model, int(unix_s) + LIFETIME_S)
+        lifetime_s = LIFETIME_S if expired_s is None else expired_s
+        self._expires_at_s = now_s + lifetime_s
+        self._config = SessionConfig(self._make_id("sess"), model, int(unix_s + lifetime_s))
+        self._persona = persona
         self._conversation = Conversation(self._make_id("conv"))
         self._floor = Floor(
             persona,
@@ -79,7 +89,7 @@ class RealtimeSession:
         self._speech_item_id = ""
         self._silent_from_ms = 0
         self._has_rejected_update = False
-        self._later: list[tuple[float, Event]] = []  # transcriptions, in order
+        self._later: list[tuple[float, Event]] = []  # transcriptions, the first due first
         self._out: list[Event] = []
         self._handlers: dict[str, Callable[[Event], None]] = {
             "session.update": self._update_session,
@@ -155,10 +165,14 @@ class RealtimeSession:
         self._handlers[kind](event)
 
     def _update_session(self, event: Event) -> None:
+        if self._faults.no_update:
+            return
         if self._faults.reject_update and not self._has_rejected_update:
             self._has_rejected_update = True
             raise unknown_parameter(f"session.{next((n for n in event['session'] if n != 'type'), 'audio')}")
         patch = self._dialect.session_in(event["session"])
+        if self._faults.refuse_transcription and patch.get("audio", {}).get("input", {}).get("transcription"):
+            raise invalid_value(self._dialect.transcription_param, "this model writes nothing down.")
         before = dict(self._config.input)
         self._config.update(patch, has_spoken=self._floor.has_spoken, is_speaking=self._floor.is_busy)
         if self._config.input["format"] != before["format"]:
@@ -227,22 +241,24 @@ class RealtimeSession:
         previous = self._conversation.add(item)
         self._emit("input_audio_buffer.committed", previous_item_id=previous, item_id=item_id)
         self._show(item, previous)
+        words = self._words(spoken) if not is_answered else None
         if self._config.input["transcription"] is not None:
-            self._transcribe(item_id, spoken)
+            self._transcribe(item_id, spoken, words or Transcript(spoken.transcript))
 
     def _show(self, item: Item, previous: str | None) -> None:
         for kind in ("conversation.item.added", "conversation.item.done"):
             self._emit(kind, previous_item_id=previous, item=dict(item.body))
 
-    def _transcribe(self, item_id: str, spoken: Spoken) -> None:
+    def _words(self, spoken: Spoken) -> Transcript | None:
+        """What the persona knows of this utterance: asked whether or not anybody wants it written down,
+        so that the next one's words stay the next one's."""
+        return self._persona.transcript(spoken) if isinstance(self._persona, Listener) else None
+
+    def _transcribe(self, item_id: str, spoken: Spoken, words: Transcript) -> None:
         """Transcription runs beside the conversation: its events come whenever they are ready."""
-        place = {"item_id": item_id, "content_index": 0}
-        kind = "conversation.item.input_audio_transcription"
-        usage = {"type": "duration", "seconds": ms(len(spoken.payload)) / 1000}
-        done = place | {"transcript": spoken.transcript, "usage": usage}
-        due_s = self._now_s + _TRANSCRIPTION_DELAY_S
-        self._later.append((due_s, {"type": f"{kind}.delta"} | place | {"delta": spoken.transcript}))
-        self._later.append((due_s, {"type": f"{kind}.completed"} | done))
+        due_s = self._now_s + words.delay_s
+        for event in transcription_events(item_id, words, ms(len(spoken.payload)) / 1000):
+            insort(self._later, (due_s, event), key=itemgetter(0))
 
     def _create_item(self, event: Event) -> None:
         body = self._dialect.item_in(event["item"])

@@ -13,6 +13,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from server.audio.g711 import BYTES_PER_MS, FRAME_MS
+from server.simulator.twilio.caller import SPEECH_RMS
 from server.simulator.twilio.findings import Finding
 from server.simulator.twilio.speech_spans import Span, spans
 from server.simulator.twilio.virtual_line import AUDIBLE_RMS
@@ -20,7 +21,7 @@ from server.simulator.twilio.virtual_line import AUDIBLE_RMS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from server.simulator.twilio.live_call import LiveCall
+    from server.simulator.twilio.live_call import Dialled, LiveCall, Recording
 
 ONSET_AFTER_MS = 200
 """Sound after this much silence is a new beginning."""
@@ -70,6 +71,16 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordingFacts:
+    sid: str
+    duration_s: int
+    speech_ms: int
+    """Of sound that is not silence."""
+    digits: str
+    """The key that ended it; `hangup` when the caller did."""
+
+
+@dataclass(frozen=True, slots=True)
 class CallReport:
     url: str
     call_sid: str
@@ -111,8 +122,14 @@ class CallReport:
     underrun_ms: float
     said: tuple[str, ...]
     """Texts that Twilio's own voice would have read."""
+    updates: int
+    """How often REST told the call something else."""
+    dialled: tuple[Dialled, ...]
+    """Every number that was rung, and what became of it."""
+    recordings: tuple[RecordingFacts, ...]
+    """Of every `<Record>`; the audio is in the call's tally."""
     closed_by: str
-    """server, caller, network or twilio; empty when no stream came up."""
+    """server, caller, network, twilio or update (by REST); empty when no stream came up."""
     close_code: int | None
     close_reason: str
     unplayed_ms: float
@@ -172,6 +189,9 @@ def report(call: LiveCall, url: str, duration_ms: float, first_audio_limit_s: fl
         underruns=len(line.underruns),
         underrun_ms=sum(hole.duration_ms for hole in line.underruns),
         said=tuple(tally.said),
+        updates=len(tally.updates),
+        dialled=tuple(tally.dialled),
+        recordings=tuple(_facts(recording) for recording in tally.recordings),
         closed_by=tally.closed_by,
         close_code=tally.close_code,
         close_reason=tally.close_reason,
@@ -179,6 +199,12 @@ def report(call: LiveCall, url: str, duration_ms: float, first_audio_limit_s: fl
         heard_ms=sum(span.duration_ms for span in heard_frames),
         duration_ms=duration_ms,
     )
+
+
+def _facts(recording: Recording) -> RecordingFacts:
+    speech = spans(recording.audio, threshold_rms=SPEECH_RMS, hangover_ms=0)
+    speech_ms = sum(span.duration_ms for span in speech)
+    return RecordingFacts(recording.sid, recording.duration_s, speech_ms, recording.digits)
 
 
 def _greeting_ms(spoken: Sequence[Span], heard: Sequence[Span]) -> int:

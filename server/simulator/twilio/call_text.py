@@ -107,6 +107,7 @@ def _ending(report: CallReport) -> str:
         "server": "the gateway hung up",
         "network": "the connection broke",
         "twilio": "Twilio ended the stream",
+        "update": "Twilio's REST API ended the stream",
     }
     code = f" (close {report.close_code})" if report.close_code is not None else ""
     lost = f", {report.unplayed_ms:.0f} ms unheard" if report.unplayed_ms else ""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
+from typing import Protocol
 
 from server.audio.g711 import BYTES_PER_MS, FRAME_BYTES, FRAME_MS, SILENCE, ms
 from server.simulator.twilio.speech_spans import Span, spans
@@ -36,6 +37,39 @@ class Key:
 def keys(digits: str, at_s: float) -> list[Key]:
     """The keys of `12#@3.5`: the first at 3.5 s, the others 250 ms apart."""
     return [Key(digit, at_s * 1000 + index * DIGIT_GAP_MS) for index, digit in enumerate(digits)]
+
+
+class CallerSide(Protocol):
+    """What a call asks of whoever plays its caller. Times are on the call's clock."""
+
+    audio: bytes
+    """What will be said, as far as that is known beforehand."""
+    speech: list[Span]
+    """In `audio`."""
+
+    def begin(self, now_ms: float) -> int: ...
+
+    def listen(self, index: int, now_ms: float, audible_until_ms: float) -> None: ...
+
+    def frame(self, index: int) -> bytes: ...
+
+    def elsewhere(self, now_ms: float) -> None:
+        """The call is where nobody asks for frames: ringing somebody, or playing something."""
+
+    def due_keys(self, now_ms: float) -> list[Key]: ...
+
+    def takes_drop(self) -> bool:
+        """Whether the stream is to break off now; true once for each time."""
+
+    @property
+    def end_ms(self) -> float: ...
+
+    @property
+    def last_word_ms(self) -> float: ...
+
+    def spoken(self) -> list[Span]: ...
+
+    def track(self) -> bytes: ...
 
 
 class Caller:
@@ -87,6 +121,12 @@ class Caller:
         due = [key for key in self._pressed if key.at_ms <= since]
         self._pressed = self._pressed[len(due) :]
         return due
+
+    def elsewhere(self, now_ms: float) -> None:
+        pass  # it runs on by the clock alone
+
+    def takes_drop(self) -> bool:
+        return False
 
     @property
     def end_ms(self) -> float:

@@ -74,6 +74,14 @@ MEANINGS: dict[int | None, tuple[str, str]] = {
         "correct the name; verbs and attributes are case-sensitive",
     ),
     12300: ("Twilio does not take the answer for TwiML", "answer with Content-Type: text/xml"),
+    13212: ("Twilio rings for 30 s instead", "write <Dial timeout> as whole seconds from 1 on"),
+    13214: (
+        "Twilio may refuse to ring with it",
+        "show a number of this call, or one that Twilio has verified, as <Dial callerId>",
+    ),
+    13215: ("Twilio ignores what it does not know", "put <Number> into <Dial>"),
+    13216: ("Twilio lets them talk for 4 hours", "write <Dial timeLimit> as whole seconds from 1 on"),
+    13224: ("nobody is rung: DialCallStatus is failed", "write the number as +97231234567"),
     15003: ("Twilio logs a warning for each", "answer status callbacks with 204"),
     31901: (
         "no stream, the caller hears silence",

@@ -36,6 +36,8 @@ class EndedBy(StrEnum):
     """The connection broke without a close frame."""
     TWILIO = "twilio"
     """The far end broke the WebSocket protocol."""
+    UPDATE = "update"
+    """REST gave the call something else to do."""
 
 
 class TwilioStream:
@@ -169,6 +171,10 @@ class TwilioStream:
         ):
             self._end = EndedBy.CALLER
             call.hung_up.set()
+        elif self._end is None and call.is_instructed:
+            self._end = EndedBy.UPDATE
+        elif self._end is None and call.caller.takes_drop():
+            self._end = EndedBy.NETWORK
 
     def _ms_to_next_deed(self) -> float:
         call = self._call
@@ -183,7 +189,7 @@ class TwilioStream:
     def _part(self) -> None:
         """Say goodbye as the one who ends it should; what was queued is never heard."""
         call = self._call
-        if self._end is EndedBy.CALLER:
+        if self._end in (EndedBy.CALLER, EndedBy.UPDATE):
             stop = {"accountSid": call.account_sid, "callSid": call.call_sid}
             self._send_numbered("stop", {"stop": stop})
             self._socket.send_close(NORMAL)

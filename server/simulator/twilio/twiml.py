@@ -11,102 +11,31 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
-from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 
 from server.simulator.twilio.findings import Finding
+from server.simulator.twilio.verbs import (
+    ANY_KEY,
+    E164,
+    Connect,
+    Dial,
+    Document,
+    Hangup,
+    Pause,
+    Play,
+    Record,
+    Redirect,
+    Reject,
+    Say,
+    Stream,
+    Unsupported,
+    Verb,
+)
 
 MAX_BYTES = 64 * 1024
 PARAMETER_LIMIT = 500
 REFUSED = frozenset({31922, 31923, 31941})
 TWIML_TYPES = frozenset({"text/xml", "application/xml", "text/html"})
-
-
-@dataclass(frozen=True, slots=True)
-class Stream:
-    url: str
-    """Absolute; a relative one is resolved against the document's address."""
-    name: str = ""
-    track: str = ""
-    status_callback: str = ""
-    status_callback_method: str = "POST"
-    parameters: tuple[tuple[str, str], ...] = ()
-    is_refused: bool = False
-    """Twilio does not even try to connect: wrong scheme, malformed address, wrong track."""
-
-
-@dataclass(frozen=True, slots=True)
-class Connect:
-    stream: Stream
-    action: str = ""
-    """Absolute, or empty when the verbs that follow go on."""
-    method: str = "POST"
-
-
-@dataclass(frozen=True, slots=True)
-class Say:
-    text: str
-    language: str = ""
-    voice: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Play:
-    url: str
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    length_s: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Hangup:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class Reject:
-    reason: str = "rejected"
-
-
-@dataclass(frozen=True, slots=True)
-class Redirect:
-    url: str
-    method: str = "POST"
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    action: str
-    method: str = "POST"
-    timeout_s: int = 5
-    max_length_s: int = 3600
-
-
-@dataclass(frozen=True, slots=True)
-class Dial:
-    text: str
-    action: str = ""
-    method: str = "POST"
-
-
-@dataclass(frozen=True, slots=True)
-class Unsupported:
-    """A verb of Twilio's that is not acted out here."""
-
-    name: str
-
-
-Verb = Connect | Say | Play | Pause | Hangup | Reject | Redirect | Record | Dial | Unsupported
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    verbs: tuple[Verb, ...]
-    findings: tuple[Finding, ...] = ()
-    is_valid: bool = True
-    """False: Twilio reads an application error to the caller instead."""
 
 
 _CALLBACK = ("recordingStatusCallback", "recordingStatusCallbackEvent", "recordingStatusCallbackMethod")
@@ -129,7 +58,14 @@ _ATTRIBUTES: dict[str, frozenset[str]] = {
         | {"recordingTrack", "referMethod", "referUrl", "ringTone", "sequential", "timeLimit", "timeout"}
         | {"trim", *_CALLBACK}
     ),
+    "Number": frozenset(
+        {"url", "method", "sendDigits", "byoc", "machineDetection", "machineDetectionTimeout"}
+        | {"machineDetectionSpeechThreshold", "machineDetectionSpeechEndThreshold"}
+        | {"machineDetectionSilenceTimeout", "amdStatusCallback", "amdStatusCallbackMethod"}
+        | {"statusCallback", "statusCallbackEvent", "statusCallbackMethod"}
+    ),
 }
+_OTHER_NOUNS_OF_DIAL = frozenset({"Application", "Client", "Conference", "Queue", "Sim", "Sip", "WhatsApp"})
 _OTHER_VERBS = frozenset(
     {"Gather", "Enqueue", "Leave", "Pay", "Prompt", "Queue", "Refer", "Sms", "Start", "Stop", "Message"}
 )
@@ -185,7 +121,7 @@ class _Reader:
             "Reject": lambda e: Reject(e.get("reason", "rejected")),
             "Redirect": lambda e: Redirect(self._absolute(_text(e)), self._method(e)),
             "Record": self._record,
-            "Dial": lambda e: Dial(_text(e), self._action(e), self._method(e)),
+            "Dial": self._dial,
         }
 
     def document(self, root: ET.Element) -> Document:
@@ -270,12 +206,56 @@ class _Reader:
         return parts._replace(query="", fragment="").geturl()
 
     def _record(self, element: ET.Element) -> Verb:
+        finish_on_key = element.get("finishOnKey", ANY_KEY)
+        if set(finish_on_key) - set(ANY_KEY):
+            self._find(12200, "<Record finishOnKey> holds more than keys of a telephone")
+        events = element.get("recordingStatusCallbackEvent", "completed").split()
+        for event in sorted(set(events) - {"in-progress", "completed", "absent"}):
+            self._find(12200, f"<Record recordingStatusCallbackEvent> knows no {event[:40]!r}")
         return Record(
             action=self._action(element) or self._url,
             method=self._method(element),
             timeout_s=self._integer(element, "timeout", 5),
             max_length_s=self._integer(element, "maxLength", 3600),
+            finish_on_key=finish_on_key,
+            status_callback=self._absolute(element.get("recordingStatusCallback", "")),
+            status_callback_method=self._method(element, "recordingStatusCallbackMethod"),
+            status_callback_events=tuple(events),
         )
+
+    def _dial(self, element: ET.Element) -> Verb:
+        caller_id = element.get("callerId", "")
+        if caller_id and not E164.fullmatch(caller_id):
+            self._find(13214, "<Dial callerId> is no E.164 number")
+        return Dial(
+            numbers=self._numbers(element),
+            action=self._action(element),
+            method=self._method(element),
+            timeout_s=self._integer(element, "timeout", 30, code=13212, least=1),
+            time_limit_s=self._integer(element, "timeLimit", 14400, code=13216, least=1),
+            caller_id=caller_id,
+            answer_on_bridge=self._boolean(element, "answerOnBridge"),
+        )
+
+    def _numbers(self, element: ET.Element) -> tuple[str, ...]:
+        """Whom to ring: the text of `<Dial>` itself, or its `<Number>`s."""
+        bare = (element.text or "").strip()
+        numbers = [bare] if bare else []
+        if bare and len(element):
+            self._find(12200, "<Dial> holds a number and nouns")
+        for noun in element:
+            if noun.tag == "Number":
+                self._check_attributes(noun)
+                self._method(noun)
+                numbers.append(_text(noun))
+            elif noun.tag not in _OTHER_NOUNS_OF_DIAL:
+                self._find(13215, f"<{noun.tag[:40]}> inside <Dial>")
+        if not numbers and not len(element):
+            self._find(12200, "<Dial> names nobody to ring")
+        for number in numbers:
+            if not E164.fullmatch(number):
+                self._find(13224, f"<Dial> rings {number[:20]!r}, which is no E.164 number")
+        return tuple(numbers)
 
     def _action(self, element: ET.Element) -> str:
         return self._absolute(element.get("action", ""))
@@ -293,12 +273,20 @@ class _Reader:
         self._find(12200, f"<{element.tag} {name}> is neither GET nor POST")
         return "POST"
 
-    def _integer(self, element: ET.Element, name: str, default: int) -> int:
+    def _integer(
+        self, element: ET.Element, name: str, default: int, *, code: int = 12200, least: int = 0
+    ) -> int:
         text = element.get(name, str(default))
-        if text.isascii() and text.isdigit():
+        if text.isascii() and text.isdigit() and len(text) < 10 and int(text) >= least:
             return int(text)
-        self._find(12200, f"<{element.tag} {name}> is not a whole number")
+        self._find(code, f"<{element.tag} {name}> is not a whole number{' above 0' if least else ''}")
         return default
+
+    def _boolean(self, element: ET.Element, name: str) -> bool:
+        text = element.get(name, "false")
+        if text not in ("true", "false"):
+            self._find(12200, f"<{element.tag} {name}> is neither true nor false")
+        return text == "true"
 
     def _check_attributes(self, element: ET.Element) -> None:
         for name in sorted(set(element.keys()) - _ATTRIBUTES[element.tag]):

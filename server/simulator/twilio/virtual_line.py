@@ -190,6 +190,11 @@ class VirtualLine:
         until = _sample(until_ms)
         return bytes(self._timeline[:until]).ljust(until, SILENCE)
 
+    def between(self, start_ms: float, end_ms: float) -> bytes:
+        """What plays from one time to the other, 0xFF where nothing does."""
+        start, end = _sample(start_ms), _sample(end_ms)
+        return bytes(self._timeline[start:end]).ljust(end - start, SILENCE)
+
     def played(self, at_ms: float) -> bytes:
         """What was played by then without the silence between messages."""
         now = _sample(at_ms)

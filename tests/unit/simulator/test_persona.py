@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import shutil
@@ -11,25 +10,13 @@ from typing import Any
 
 import pytest
 
-from server.errors import AudioFileError, ConfigError
-from server.simulator.realtime.persona import (
-    DemoPersona,
-    Heard,
-    ScriptPersona,
-    Speech,
-    Spoken,
-    ToolCall,
-    ToolOutput,
-    Turn,
-    Typed,
-    demo_personas,
-    script_personas,
-)
-from server.simulator.realtime.prompts import PROMPTS_FOLDER, load_prompts
+from server.errors import AudioFileError
+from server.prompts import PROMPTS_FOLDER, load_prompts
+from server.simulator.realtime.persona import DemoPersona, demo_personas
+from server.simulator.realtime.turn import Heard, Speech, Spoken, ToolCall, ToolOutput, Turn, Typed
 
 PROMPTS = load_prompts()
 WORDS = Spoken(b"\x12\x34" * 8000, 1840)
-DATA = Path(__file__).resolve().parents[2] / "data"
 
 
 def turn(*heard: Heard, instructions: str = "", language: str | None = None, **more: Any) -> Turn:
@@ -132,74 +119,6 @@ class TestDemoPersona:
     def test_each_call_gets_a_persona_of_its_own(self) -> None:
         make = demo_personas()
         assert make().answer(turn()) == make().answer(turn())
-
-
-class TestScriptPersona:
-    ONE, TWO = (Speech(b"\x01", "one"),), (Speech(b"\x02", "two"),)
-
-    def test_goes_through_its_answers_and_repeats_the_last(self) -> None:
-        persona = ScriptPersona([self.ONE, self.TWO])
-        assert [persona.answer(turn()) for _ in range(4)] == [self.ONE, self.TWO, self.TWO, self.TWO]
-
-    def test_or_falls_silent(self) -> None:
-        persona = ScriptPersona([self.ONE], after_last="none")
-        assert [persona.answer(turn()) for _ in range(3)] == [self.ONE, (), ()]
-        assert ScriptPersona([]).answer(turn()) == ()
-
-    def test_is_read_from_a_file(self, tmp_path: Path) -> None:
-        shutil.copy(DATA / "human_command.wav", tmp_path / "reply.wav")
-        script = {
-            "answers": [
-                [
-                    {"audio": "reply.wav", "transcript": "go forward", "delta_bytes": [160, 1]},
-                    {"call": "end_call", "arguments": {"why": "סוף"}},
-                ],
-                [{"prompt": "en/goodbye"}, {"replay": True}],
-                [{"base64": base64.b64encode(b"\x55" * 9).decode(), "delta_bytes": 3}],
-            ],
-            "after_last": "none",
-        }
-        path = tmp_path / "script.json"
-        path.write_text(json.dumps(script), "utf-8")
-        persona = script_personas(path)()
-        reply = (DATA / "human_command.ulaw").read_bytes()
-        first = persona.answer(turn())
-        assert first == (Speech(reply, "go forward", (160, 1)), ToolCall("end_call", '{"why": "סוף"}'))
-        goodbye = PROMPTS.get("en", "goodbye")
-        assert persona.answer(turn(WORDS)) == (
-            Speech(goodbye.payload, goodbye.text),
-            Speech(WORDS.payload, "[speech 1.8 s]"),
-        )
-        assert persona.answer(turn()) == (Speech(b"\x55" * 9, "", (3,)),)
-        assert persona.answer(turn()) == ()
-
-    def test_a_replay_with_nothing_heard_is_left_out(self) -> None:
-        persona = ScriptPersona.from_json({"answers": [[{"replay": True}]]})
-        assert persona.answer(turn()) == ()
-
-    @pytest.mark.parametrize(
-        ("script", "complaint"),
-        [
-            ([], "a script is"),
-            ({"answers": [{}]}, "answer 1: a list"),
-            ({"answers": [[5]]}, "answer 1: a part is an object"),
-            ({"answers": [[], [{}]]}, "answer 2: a part needs one of audio"),
-            ({"answers": [], "after_last": "again"}, "after_last"),
-            ({"answers": [[{"base64": "AAAA", "delta_bytes": 0}]]}, "delta_bytes"),
-            ({"answers": [[{"base64": "A"}]]}, "base64"),
-            ({"answers": [[{"audio": "nowhere.ulaw"}]]}, "nowhere"),
-        ],
-    )
-    def test_says_what_is_wrong_with_a_script(self, script: Any, complaint: str) -> None:
-        with pytest.raises((ConfigError, AudioFileError), match=complaint):
-            ScriptPersona.from_json(script)
-
-    def test_a_file_that_is_no_script(self, tmp_path: Path) -> None:
-        with pytest.raises(ConfigError, match="No such file"):
-            script_personas(tmp_path / "nowhere.json")
-        (tmp_path / "bad.json").write_text("{")
-        with pytest.raises(ConfigError, match="not JSON"):
-            script_personas(tmp_path / "bad.json")
 
 
 def test_the_prompts_are_the_recordings_that_their_list_names() -> None:

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.simulator.twilio.twiml import (
+from server.simulator.twilio.twiml import parse
+from server.simulator.twilio.verbs import (
     Connect,
     Dial,
     Hangup,
@@ -16,7 +17,6 @@ from server.simulator.twilio.twiml import (
     Say,
     Stream,
     Unsupported,
-    parse,
 )
 
 URL = "https://app.example/webhook/incoming_call"
@@ -66,7 +66,31 @@ def test_a_connect_with_all_it_may_carry():
         ('<Redirect method="GET">next</Redirect>', Redirect("https://app.example/webhook/next", "GET")),
         ('<Record action="/r" timeout="3" maxLength="60"/>', Record("https://app.example/r", "POST", 3, 60)),
         ("<Record/>", Record(URL)),
-        ("<Dial>+972501234567</Dial>", Dial("+972501234567")),
+        (
+            '<Record recordingStatusCallback="/f" recordingStatusCallbackEvent="completed absent"'
+            ' finishOnKey="#"/>',
+            Record(
+                URL,
+                finish_on_key="#",
+                status_callback="https://app.example/f",
+                status_callback_events=("completed", "absent"),
+            ),
+        ),
+        ("<Dial>+972501234567</Dial>", Dial(("+972501234567",))),
+        (
+            '<Dial action="/a" timeout="20" timeLimit="600" callerId="+97231234567" answerOnBridge="true">'
+            '<Number statusCallback="/s"> +972501234567 </Number><Number>+97231234568</Number></Dial>',
+            Dial(
+                ("+972501234567", "+97231234568"),
+                "https://app.example/a",
+                "POST",
+                timeout_s=20,
+                time_limit_s=600,
+                caller_id="+97231234567",
+                answer_on_bridge=True,
+            ),
+        ),
+        ("<Dial><Client>jenny</Client></Dial>", Dial(())),
         ("<Gather/>", Unsupported("Gather")),
         ("<Connect><Room>r</Room></Connect>", Unsupported("Connect Room")),
     ],
@@ -147,6 +171,30 @@ def test_more_than_64_kb_is_11750():
 )
 def test_what_the_schema_does_not_know_is_12200(xml: str):
     assert codes(read(xml)) == [12200]
+
+
+@pytest.mark.parametrize(
+    ("xml", "code"),
+    [
+        ("<Dial>0501234567</Dial>", 13224),
+        ("<Dial><Number>97250-1234567</Number></Dial>", 13224),
+        ("<Dial timeout='0'>+972501234567</Dial>", 13212),
+        ("<Dial timeout='20s'>+972501234567</Dial>", 13212),
+        ("<Dial timeLimit='-1'>+972501234567</Dial>", 13216),
+        ("<Dial callerId='Bakery'>+972501234567</Dial>", 13214),
+        ("<Dial><Phone>+972501234567</Phone></Dial>", 13215),
+        ("<Dial answerOnBridge='yes'>+972501234567</Dial>", 12200),
+        ("<Dial callerID='+97231234567'>+972501234567</Dial>", 12200),
+        ("<Dial><Number callerId='+97231234567'>+972501234567</Number></Dial>", 12200),
+        ("<Dial/>", 12200),
+        ("<Dial>+972501234567<Number>+972501234568</Number></Dial>", 12200),
+        ("<Record finishOnKey='x'/>", 12200),
+        ("<Record recordingStatusCallbackEvent='completed failed'/>", 12200),
+        ("<Pause length='99999999999'/>", 12200),
+    ],
+)
+def test_a_dial_or_recording_that_twilio_complains_of(xml: str, code: int):
+    assert codes(read(xml)) == [code]
 
 
 def test_an_unknown_verb_is_skipped_and_the_next_one_done():
