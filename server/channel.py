@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from server import green
-from server.errors import FAULTS
+from server.faults import FAULTS
 from server.port import NOT_NOW, Port, tune
 from server.wire.limits import TokenBucket
 from server.wire.websocket import (
@@ -40,6 +40,7 @@ from server.wire.websocket import (
 
 log = logging.getLogger(__name__)
 
+KIB = 1024
 READ_BYTES = 65536
 FLOOD_READ_BYTES = 4096
 """While a peer sends many small messages: 64 KiB could hold ten thousand, 15 ms of work in one go."""
@@ -58,7 +59,8 @@ MESSAGE_DEADLINE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a peer may send."""
+    """What a peer may send. A message of several KiB counts as so many: few and huge ones are a flood too,
+    and what is allowed must not depend on how fast this machine reads."""
 
     max_message_bytes: int
     messages_per_s: float
@@ -136,10 +138,11 @@ class Channel:
         return []
 
     def send(self, message: str | bytes) -> None:
-        """Send one text message; bytes are its UTF-8. Never blocks. Raises ChannelClosed."""
+        """Send one text message; bytes are its UTF-8, of a text half a character is left out. Never blocks.
+        Raises ChannelClosed."""
         if self._closed is not None:
             raise self._closed
-        text = message if isinstance(message, bytes) else message.encode("utf-8")
+        text = message if isinstance(message, bytes) else message.encode("utf-8", "replace")
         self._write(encode_text(text, masked=self._masked))
 
     def send_plain(self, text: bytes) -> None:
@@ -165,7 +168,7 @@ class Channel:
         if self._closed is not None:
             raise self._closed
         masked = self._masked
-        texts = (m if isinstance(m, bytes) else m.encode("utf-8") for m in messages)
+        texts = (m if isinstance(m, bytes) else m.encode("utf-8", "replace") for m in messages)
         self._write(b"".join([encode_text(text, masked=masked) for text in texts]))
 
     def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
@@ -237,7 +240,7 @@ class Channel:
         if self.tap is not None and not self._inbox and self._closed is None:
             text = self._receiver.whole_text(data)
             if text is not None:
-                if not self._may_take(now_s, 1):
+                if not self._may_take(now_s, len(text) // KIB or 1):
                     self._refuse(CloseCode.POLICY, "too many messages")
                 else:
                     self.last_message_at = now_s
@@ -247,7 +250,7 @@ class Channel:
                 return
         events = self._receiver.feed(data)
         self._read_bytes = FLOOD_READ_BYTES if len(events) > FLOOD_EVENTS else READ_BYTES
-        if events and not self._may_take(now_s, len(events)):
+        if not self._may_take(now_s, max(len(events), len(data) // KIB)):
             self._refuse(CloseCode.POLICY, "too many messages")
         for event in events:
             if self._is_over():

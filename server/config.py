@@ -16,11 +16,25 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
 
-from server.errors import FAULTS, ConfigError
+from server.config_defaults import DEFAULT_GREETING, DEFAULT_INSTRUCTIONS, SHUTDOWNS, VOICES
+from server.config_shutdowns import shutdown_warning
+from server.config_values import (
+    choice,
+    flag,
+    number,
+    phone_number,
+    public_base_url,
+    realtime_url,
+    tokens,
+    web_url,
+)
+from server.errors import ConfigError
+from server.faults import FAULTS
 
 
 class CallMode(StrEnum):
     REALTIME = "realtime"
+    PIPELINE = "pipeline"
     ECHO = "echo"
     DEMO = "demo"
 
@@ -33,17 +47,6 @@ class Dialect(StrEnum):
     """The flat shape, still spoken by Azure's preview endpoints."""
 
 
-VOICES = ("alloy", "ash", "ballad", "cedar", "coral", "echo", "marin", "sage", "shimmer", "verse")
-
-SHUTDOWNS = {
-    "gpt-realtime": "2027-01-20",
-    "gpt-realtime-2025-08-28": "2027-01-20",
-    "gpt-realtime-mini": "2027-01-20",
-    "gpt-4o-realtime-preview": "2027-01-20 at the latest",
-    "gpt-4o-mini-realtime-preview": "2027-01-20 at the latest",
-}
-"""Models that OpenAI has announced the end of, by its deprecations page of 2026-11."""
-
 PLATFORM_HOSTS = (
     "REPLIT_DEV_DOMAIN",
     "HEROKU_APP_DEFAULT_DOMAIN_NAME",
@@ -53,87 +56,14 @@ PLATFORM_HOSTS = (
 """Variables in which a platform tells an application its own public address."""
 
 LATER = {
-    "DATABASE_URL": "call records are not kept by this version",
-    "REDIS_URL": "calls live in one process in this version",
     "RECORD_CALLS": "this version records nothing",
     "RETENTION_DAYS": "this version keeps nothing",
-    "IDLE_SECONDS": "idle calls end by MAX_CALL_SECONDS in this version",
-    "OPENAI_BASE_URL": "the pipelined mode is not part of this version",
 }
 """Known names without effect yet: set, they are told so instead of being ignored in silence."""
-
-DEFAULT_GREETING = {
-    "he": "שלום, הגעתם אלינו. איך אפשר לעזור?",
-    "en": "Hello, thank you for calling. How can I help?",
-}
-DEFAULT_INSTRUCTIONS = {
-    "he": "את עוזרת קולית של עסק קטן. דברי עברית, במשפטים קצרים וברורים, בטון חם ואדיב. "
-    "אל תמציאי עובדות על העסק; אם אינך יודעת, הציעי לקחת הודעה. "
-    "כשהשיחה הסתיימה, היפרדי והשתמשי בכלי end_call.",
-    "en": "You are the voice assistant of a small business. Speak in short, clear, friendly sentences. "
-    "Do not make up facts about the business; if you do not know, offer to take a message. "
-    "When the conversation is over, say goodbye and use the tool end_call.",
-}
 
 _PLACEHOLDER = re.compile(
     r"x{4,}|\.\.\.|…|<.*>|your[-_ ]|changeme|replace|example|placeholder|^sk-?$", re.IGNORECASE
 )
-_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
-
-
-def _number(low: int, high: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not text.strip().lstrip("-").isdigit() or not low <= int(text) <= high:
-            raise ValueError(f"not a whole number from {low} to {high}")
-        return int(text)
-
-    return read
-
-
-def _flag(text: str) -> bool:
-    if text.strip().lower() not in _TRUE + _FALSE:
-        raise ValueError("neither 1 nor 0")
-    return text.strip().lower() in _TRUE
-
-
-def _choice(*values: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if text.strip().lower() not in values:
-            raise ValueError(f"not one of {', '.join(values)}")
-        return text.strip().lower()
-
-    return read
-
-
-def _tokens(text: str) -> tuple[str, ...]:
-    return tuple(token.strip() for token in text.split(",") if token.strip())
-
-
-def public_base_url(text: str) -> str:
-    """An address without its trailing slash; https when no scheme is given.
-
-    Raises ValueError for what Twilio could never call: no host, another scheme, a query.
-    """
-    text = text.strip()
-    if not text.rstrip("/"):
-        return ""
-    parts = urlsplit(text if "://" in text else f"https://{text}")
-    if parts.scheme not in ("http", "https") or not _is_host(parts.netloc) or parts.query or parts.fragment:
-        raise ValueError("not an address such as https://my-app.example")
-    return f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
-
-
-def _realtime_url(text: str) -> str:
-    parts = urlsplit(text.strip() if "://" in text else f"wss://{text.strip()}")
-    scheme = {"https": "wss", "http": "ws"}.get(parts.scheme, parts.scheme)
-    if scheme not in ("ws", "wss") or not _is_host(parts.netloc):
-        raise ValueError("not an address such as wss://api.openai.com/v1/realtime")
-    return parts._replace(scheme=scheme, path=parts.path.rstrip("/")).geturl()
-
-
-def _is_host(netloc: str) -> bool:
-    """A host, with a port or without; not half of an address."""
-    return bool(netloc) and netloc[0] != ":" and netloc[-1] != ":" and not re.search(r"\s", netloc)
 
 
 def _variable(
@@ -147,7 +77,7 @@ def _variable(
 class Settings:
     """Every variable, read and checked once at start."""
 
-    port: int = _variable("PORT", 5000, _number(0, 65535), "The port that is listened on.")
+    port: int = _variable("PORT", 5000, number(0, 65535), "The port that is listened on.")
     public_base_url: str = _variable(
         "PUBLIC_BASE_URL",
         "",
@@ -160,37 +90,61 @@ class Settings:
     twilio_auth_tokens: tuple[str, ...] = _variable(
         "TWILIO_AUTH_TOKEN",
         (),
-        _tokens,
+        tokens,
         "Checks that webhooks and streams come from Twilio; several, comma separated, while rotating.",
         is_secret=True,
     )
     allow_unsigned_ai: bool = _variable(
         "ALLOW_UNSIGNED_AI",
         False,
-        _flag,
+        flag,
         "1: without a Twilio token, callers may spend on the AI (tests, benches).",
     )
-    echo_test: bool = _variable("ECHO_TEST", False, _flag, "1: every call hears itself; wins over CALL_MODE.")
+    echo_test: bool = _variable("ECHO_TEST", False, flag, "1: every call hears itself; wins over CALL_MODE.")
     call_mode_asked: str = _variable(
         "CALL_MODE",
         "",
-        _choice("realtime", "echo", "demo", "pipeline"),
-        "realtime, echo or demo. Empty: realtime with a key, else demo.",
+        choice("realtime", "echo", "demo", "pipeline"),
+        "realtime, pipeline, echo or demo. Empty: realtime with a key, else demo.",
     )
     openai_api_key: str = _variable("OPENAI_API_KEY", "", str.strip, "Pays for the model.", is_secret=True)
     openai_realtime_url: str = _variable(
         "OPENAI_REALTIME_URL",
         "wss://api.openai.com/v1/realtime",
-        _realtime_url,
+        realtime_url,
         "The model's WebSocket; any that speaks the protocol.",
     )
     openai_realtime_model: str = _variable(
         "OPENAI_REALTIME_MODEL", "gpt-realtime-2.1", str.strip, "The model; on Azure the deployment."
     )
+    openai_base_url: str = _variable(
+        "OPENAI_BASE_URL",
+        "",
+        web_url,
+        "Where the pipelined mode asks. Empty: OpenAI, where the Realtime URL is OpenAI's too.",
+    )
+    stt_model: str = _variable(
+        "STT_MODEL", "gpt-transcribe", str.strip, "Pipelined mode: writes down what callers say."
+    )
+    llm_model: str = _variable("LLM_MODEL", "gpt-6-luna", str.strip, "Pipelined mode: finds the answer.")
+    tts_model: str = _variable("TTS_MODEL", "gpt-4o-mini-tts", str.strip, "Pipelined mode: speaks it.")
+    realtime_warm: int = _variable(
+        "REALTIME_WARM",
+        0,
+        number(0, 50),
+        "Connections to the model kept open ahead of the next call; one more is dialled for each call.",
+        unit="connections",
+    )
+    transcription_model: str = _variable(
+        "TRANSCRIPTION_MODEL",
+        "gpt-transcribe",
+        str.strip,
+        "Writes down what callers say, which tells a yes from a mere uh-huh; off: nobody does.",
+    )
     realtime_dialect: str = _variable(
         "REALTIME_DIALECT",
         "ga",
-        _choice("ga", "beta"),
+        choice("ga", "beta"),
         "beta for Azure's preview endpoints, ga for all others.",
     )
     realtime_voice: str = _variable("REALTIME_VOICE", "marin", str.strip, "One voice for the whole call.")
@@ -201,36 +155,102 @@ class Settings:
     call_language: str = _variable(
         "CALL_LANGUAGE",
         "he",
-        _choice("he", "en"),
+        choice("he", "en"),
         "The language of prompts and of what is said for the model.",
     )
     voice_threshold: int = _variable(
         "VOICE_THRESHOLD",
         200,
-        _number(1, 20000),
+        number(1, 20000),
         "Louder than this is voice; 150 to 250 fits telephones.",
         unit="RMS, 16-bit scale",
     )
     min_consecutive_voice_frames: int = _variable(
         "MIN_CONSECUTIVE_VOICE_FRAMES",
         5,
-        _number(1, 100),
+        number(1, 100),
         "So many loud frames in a row are speech.",
         unit="frames of 20 ms",
     )
-    noise_gate: bool = _variable("NOISE_GATE", True, _flag, "0: the model hears line noise too.")
-    call_trace: bool = _variable("CALL_TRACE", False, _flag, "1: a log line for every frame.")
-    max_calls: int = _variable("MAX_CALLS", 100, _number(1, 10000), "Live calls; more hear a busy tone.")
+    noise_gate: bool = _variable("NOISE_GATE", True, flag, "0: the model hears line noise too.")
+    voice_detector: str = _variable(
+        "VOICE_DETECTOR",
+        "rms",
+        choice("rms", "webrtc"),
+        "What judges that somebody speaks: loudness over the line's noise, or WebRTC's detector as well.",
+    )
+    barge_in: str = _variable(
+        "BARGE_IN",
+        "on",
+        choice("on", "off", "after_greeting"),
+        "Whether callers may interrupt the agent: on, off, or after_greeting.",
+    )
+    min_speech_ms: int = _variable(
+        "MIN_SPEECH_MS",
+        200,
+        number(0, 5000),
+        "Shorter sounds, such as a cough, do not interrupt the agent.",
+        unit="ms",
+    )
+    call_trace: bool = _variable("CALL_TRACE", False, flag, "1: a log line for every frame.")
+    max_calls: int = _variable("MAX_CALLS", 100, number(1, 10000), "Live calls; more hear a busy tone.")
     max_call_seconds: int = _variable(
-        "MAX_CALL_SECONDS", 1800, _number(1, 86400), "The longest call.", unit="s"
+        "MAX_CALL_SECONDS", 1800, number(1, 86400), "The longest call.", unit="s"
+    )
+    still_there_seconds: int = _variable(
+        "STILL_THERE_SECONDS",
+        10,
+        number(1, 3600),
+        "So long a silence after the agent was heard, and it asks whether the caller is still there.",
+        unit="s",
+    )
+    idle_seconds: int = _variable(
+        "IDLE_SECONDS",
+        120,
+        number(3, 86400),
+        "So long without a word, whatever noise there is, and the call ends with a goodbye.",
+        unit="s",
+    )
+    businesses_file: str = _variable(
+        "BUSINESSES_FILE",
+        "",
+        str.strip,
+        "A TOML file with what differs from one called number to the next: see docs/businesses.md.",
+    )
+    person_number: str = _variable("PERSON_NUMBER", "", phone_number, "Rung when a caller wants a person.")
+    notify_number: str = _variable(
+        "NOTIFY_NUMBER", "", phone_number, "Gets a text message for each message a caller leaves."
+    )
+    notify_url: str = _variable(
+        "NOTIFY_URL", "", web_url, "Gets a signed POST for each message a caller leaves."
+    )
+    twilio_api_url: str = _variable(
+        "TWILIO_API_URL",
+        "https://api.twilio.com",
+        web_url,
+        "Twilio's REST API, which transfers and ends calls; another one in tests.",
+    )
+    database_url: str = _variable(
+        "DATABASE_URL",
+        "",
+        str.strip,
+        "Keeps messages and interrupted calls: sqlite:///path, sqlite:// for memory. Empty: ./kav.sqlite3.",
+        is_secret=True,
+    )
+    redis_url: str = _variable(
+        "REDIS_URL",
+        "",
+        str.strip,
+        "Where interrupted calls wait for another process, if files do not outlive a restart.",
+        is_secret=True,
     )
     web_concurrency: int = _variable(
-        "WEB_CONCURRENCY", 1, _number(1, 64), "Workers. This version keeps calls in one."
+        "WEB_CONCURRENCY", 1, number(1, 64), "Workers. This version keeps calls in one."
     )
     log_level: str = _variable(
         "LOG_LEVEL",
         "info",
-        _choice("debug", "info", "warning", "error"),
+        choice("debug", "info", "warning", "error"),
         "debug names every event of the model.",
     )
     sidecar_dir: str = _variable(
@@ -264,20 +284,25 @@ class Settings:
                 sources[name] = source
             except ValueError as error:
                 problems.append(f"{name}={_shown(text, spec.metadata['secret'])}: {error}")
-        if values.get("call_mode_asked") == "pipeline":
-            problems.append("CALL_MODE=pipeline: not part of this version; use realtime, echo or demo")
         if values.get("web_concurrency", 1) > 1:
             problems.append(
-                "WEB_CONCURRENCY: more than one worker needs Redis, which this version does not use; set 1"
+                "WEB_CONCURRENCY: a live call is known to one process only, for REDIS_URL shares nothing but "
+                "interrupted calls and messages; set 1"
             )
-        needs_key = values.get("call_mode_asked") == "realtime" and not values.get("echo_test")
+        asked = values.get("call_mode_asked")
+        needs_key = asked in ("realtime", "pipeline") and not values.get("echo_test")
         if needs_key and not env.get("OPENAI_API_KEY", "").strip():
             problems.append(
-                "CALL_MODE=realtime without OPENAI_API_KEY: set the key, or leave CALL_MODE empty (demo)"
+                f"CALL_MODE={asked} without OPENAI_API_KEY: set the key, or leave CALL_MODE empty (demo)"
+            )
+        settings = cls(**values, sources=sources)
+        if settings.call_mode is CallMode.PIPELINE and not settings.speech_base_url:
+            problems.append(
+                "CALL_MODE=pipeline: nobody knows where OPENAI_REALTIME_URL has its speech services; "
+                "set OPENAI_BASE_URL"
             )
         if problems:
             raise ConfigError(FAULTS["KAV-101"].line("\n  " + "\n  ".join(problems) + "\n "))
-        settings = cls(**values, sources=sources)
         return dataclasses.replace(settings, warnings=tuple(_warnings(settings, env)))
 
     @property
@@ -290,7 +315,7 @@ class Settings:
         if self.echo_test:
             return CallMode.ECHO
         asked = self.call_mode_asked or (CallMode.REALTIME if self.openai_api_key else CallMode.DEMO)
-        if asked == CallMode.REALTIME and not self.has_usable_key:
+        if asked in (CallMode.REALTIME, CallMode.PIPELINE) and not self.has_usable_key:
             return CallMode.DEMO
         return CallMode(asked)
 
@@ -303,7 +328,26 @@ class Settings:
     def served_mode(self) -> CallMode:
         """What a call really gets: unsigned callers reach only what costs nothing."""
         mode = self.call_mode
-        return mode if mode is not CallMode.REALTIME or self.may_spend else CallMode.DEMO
+        is_paid = mode in (CallMode.REALTIME, CallMode.PIPELINE)
+        return CallMode.DEMO if is_paid and not self.may_spend else mode
+
+    @property
+    def speech_base_url(self) -> str:
+        """Where the pipelined mode asks; empty where only a Realtime endpoint of somebody else's is known."""
+        if self.openai_base_url:
+            return self.openai_base_url
+        is_openai = (urlsplit(self.openai_realtime_url).hostname or "").endswith("openai.com")
+        return "https://api.openai.com/v1" if is_openai else ""
+
+    @property
+    def has_pipeline(self) -> bool:
+        """Paid calls are served by the pipelined mode, or fall back to it when the realtime model is gone."""
+        return self.call_mode in (CallMode.REALTIME, CallMode.PIPELINE) and bool(self.speech_base_url)
+
+    @property
+    def transcribes(self) -> bool:
+        """Somebody writes down what callers say."""
+        return self.transcription_model.lower() not in ("off", "none", "0")
 
     @property
     def voice(self) -> str:
@@ -350,6 +394,10 @@ def _warnings(settings: Settings, env: Mapping[str, str]) -> list[str]:
         lines.append(FAULTS["KAV-103"].line(f"{settings.realtime_voice!r}, so marin speaks"))
     if (day := SHUTDOWNS.get(settings.openai_realtime_model)) and settings.call_mode is CallMode.REALTIME:
         lines.append(FAULTS["KAV-105"].line(f"{settings.openai_realtime_model} ends {day}"))
+    if settings.has_pipeline:
+        for name in ("stt_model", "llm_model", "tts_model"):
+            if line := shutdown_warning(name.upper(), getattr(settings, name)):
+                lines.append(line)
     known = [spec.metadata["variable"] for spec in variables()]
     for name in sorted(env):
         if env[name].strip() and name in LATER:

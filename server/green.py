@@ -15,6 +15,7 @@ from __future__ import annotations
 import sys
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -136,6 +137,12 @@ def watch_writable(fileno: int, ready: Callable[[int], None], gone: Callable[[],
     return Watch(hubs.get_hub().WRITE, fileno, ready, gone)
 
 
+native_read: Callable[[int, int], bytes] = patcher.original("os").read
+"""`os.read` as it was before the patching: in the hub, a green one could not wait."""
+
+native_write: Callable[[int, bytes], int] = patcher.original("os").write
+
+
 def start_native_thread(run: Callable[[], None], name: str) -> None:
     """Run `run()` in a real thread that may block. It must touch nothing green: no locks, no logging."""
     threading = patcher.original("threading")
@@ -210,9 +217,12 @@ class HubLag:
     """How late the hub runs what is due: each call's frames are at least this late."""
 
     EVERY_S = 0.1
+    KEPT = 100
+    """Ten seconds."""
 
     def __init__(self) -> None:
         self._worst_s = 0.0
+        self._latest: deque[float] = deque(maxlen=self.KEPT)
         self._due_at = 0.0
         self._timer: Timer | None = None
 
@@ -225,8 +235,16 @@ class HubLag:
         self._timer = call_later(self.EVERY_S, self._tick)
 
     def _tick(self) -> None:
-        self._worst_s = max(self._worst_s, time.monotonic() - self._due_at)
+        late_s = time.monotonic() - self._due_at
+        self._worst_s = max(self._worst_s, late_s)
+        self._latest.append(late_s)
         self._next()
+
+    def p95_s(self) -> float:
+        """Of the last ten seconds; 0 before there are as many, for a start is slow."""
+        if len(self._latest) < self.KEPT:
+            return 0.0
+        return sorted(self._latest)[self.KEPT * 95 // 100]
 
     def take_worst_s(self) -> float:
         """The worst since it was last taken."""

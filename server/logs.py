@@ -28,6 +28,19 @@ _SECRETS = (
     (re.compile(r"(?i)\b(x-twilio-signature|api-key)(['\"]?\s*[:=]\s*['\"]?)[^\s,'\"]+"), r"\1\2•••"),
     (re.compile(r"(\+\d{3})\d{3,8}(\d{4})\b"), r"\1•••\2"),
 )
+_BETWEEN_DIGITS = r"[\s.()\-\u00ad\u05be\u2010-\u2015\u200e\u200f\u202a-\u202e\u2066-\u2069]{0,3}"
+"""As people and models write numbers: spaces, dots, brackets, dashes of all kinds, marks of direction."""
+_SPOKEN_NUMBER = re.compile(
+    rf"""(?<!\d)(?:
+        \d\d?:\d\d(?::\d\d)?(?!\d)                                 # a time
+      | \d{{1,3}}(?:,\d{{3}})+(?!\d)(?:\.\d\d?(?!\d))?                  # 1,250 or 1,250.50
+      | (?:19|20)\d\d-\d\d?-\d\d?(?!\d)                             # a date
+      | \d\d?([./-])\d\d?\1(?:(?:19|20)\d\d(?!\d)|\d\d(?![./-]?\d))
+      | [1-9]\d{{0,6}}\.\d\d?(?!\.?\d|-\d{{3}})                       # 1250.50
+      | (?P<number>\d(?:{_BETWEEN_DIGITS}\d){{6,}}(?!\d?:\d))
+    )""",
+    re.VERBOSE,
+)
 _CONTROL = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufffe\uffff\ud800-\udfff]"
 )
@@ -50,6 +63,19 @@ def mask(line: str) -> str:
     return line
 
 
+def mask_numbers(words: str) -> str:
+    """What somebody said, with the last four digits of each number of seven or more, however it is written.
+
+    Prices, dates and times stay. For words alone: the ids in other lines look like numbers too.
+    """
+    return _SPOKEN_NUMBER.sub(_last_four, words)
+
+
+def _last_four(found: re.Match[str]) -> str:
+    number: str | None = found["number"]
+    return found[0] if number is None else re.sub(r"\d(?=(?:\D*\d){4})", "•", number)
+
+
 class _Masked(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return mask(super().format(record))
@@ -58,9 +84,17 @@ class _Masked(logging.Formatter):
 class OffHubHandler(logging.Handler):
     """Hands finished lines to a native thread, so that a stalled reader of ours stalls no call."""
 
-    def __init__(self, start_native_thread: Callable[[Callable[[], None], str], None], fd: int = 2) -> None:
+    def __init__(
+        self,
+        start_native_thread: Callable[[Callable[[], None], str], None],
+        native_write: Callable[[int, bytes], int] = os.write,
+        fd: int = 2,
+    ) -> None:
+        """`native_write`: as `os.write` was before any patching, for a green one waits for ever for a
+        reader that is gone, and takes a whole core for it."""
         super().__init__()
         self._lines: SimpleQueue[str | None] = SimpleQueue()
+        self._native_write = native_write
         self._fd = fd
         self._dropped = 0
         start_native_thread(self._write_forever, "log writer")
@@ -87,7 +121,7 @@ class OffHubHandler(logging.Handler):
             data = "".join(f"{line}\n" for line in lines if line is not None).encode("utf-8", "replace")
             while data:
                 try:
-                    data = data[os.write(self._fd, data) :]
+                    data = data[self._native_write(self._fd, data) :]
                 except OSError:
                     break
 
@@ -100,11 +134,16 @@ class OffHubHandler(logging.Handler):
 
 
 def configure(
-    level: str, start_native_thread: Callable[[Callable[[], None], str], None] | None = None
+    level: str,
+    start_native_thread: Callable[[Callable[[], None], str], None] | None = None,
+    native_write: Callable[[int, bytes], int] = os.write,
 ) -> None:
     """Set up the root logger: off the hub in the serving process, plainly elsewhere."""
     handler: logging.Handler
-    handler = OffHubHandler(start_native_thread) if start_native_thread else logging.StreamHandler(sys.stderr)
+    if start_native_thread:
+        handler = OffHubHandler(start_native_thread, native_write)
+    else:
+        handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Masked(FORMAT, "%H:%M:%S"))
     root = logging.getLogger()
     for old in list(root.handlers):

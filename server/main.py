@@ -10,7 +10,7 @@ from server.app_factory import create_app
 from server.config import Settings
 
 settings = Settings.from_env(os.environ)
-logs.configure(settings.log_level, green.start_native_thread)
+logs.configure(settings.log_level, green.start_native_thread, green.native_write)
 app = create_app(settings)
 
 # What is here now stays: out of the collector's sight, a full collection during calls no longer looks

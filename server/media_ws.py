@@ -18,10 +18,11 @@ from collections.abc import Callable
 
 from server import green
 from server.channel import Channel, ChannelClosed, Limits
-from server.errors import FAULTS, CallRefused, TwilioProtocolError
+from server.endings import EndReason
+from server.errors import CallRefused, TwilioProtocolError
+from server.faults import FAULTS
 from server.gateway import Gateway, Mode
 from server.logs import call_tag, clean
-from server.store.live_calls import EndReason
 from server.telephony.call_token import TokenVerdict
 from server.telephony.messages import Connected, Dtmf, Mark, Media, Start, Stop, Unknown, decode
 from server.telephony.outbox import Outbox
@@ -36,6 +37,7 @@ CALLER_LIMITS = Limits(max_message_bytes=64 * 1024, messages_per_s=250, message_
 START_WITHIN_S = 5.0
 SILENT_LEG_S = 15.0
 """Twilio sends frames also while the caller is silent: none for so long means that nobody is there."""
+GIVES_WAY_S = 1.0
 TICK_S = 0.1
 MAX_BROKEN_MESSAGES = 200
 """A peer that sends nothing but nonsense is not a telephone."""
@@ -68,6 +70,7 @@ class MediaStream:
         self._mode: Mode | None = None
         self._start: Start | None = None
         self._tx_wake = green.Signal()
+        self._is_finished = False
         self._has_tx_loop = False
         self._stream_sid = b""
         self._opened_at = time.monotonic()
@@ -179,10 +182,15 @@ class MediaStream:
         if (start.encoding, start.sample_rate_hz, start.channels) != ("audio/x-mulaw", 8000, 1):
             seen = f"{start.encoding} {start.sample_rate_hz} Hz, {start.channels} channel(s)"
             raise CallRefused("KAV-115", seen[:80])
-        if self._gateway.calls.live_count >= self._gateway.settings.max_calls:
-            raise CallRefused("KAV-141", f"{self._gateway.settings.max_calls} calls")
         self._check_token(start)
+        if (older := self._gateway.streams_by_call.get(start.call_sid)) is not None:
+            older.give_way()  # it broke at Twilio's side before we noticed
+            if self._is_over():  # so did this one, meanwhile
+                return
+        if self._gateway.places_taken >= self._gateway.settings.max_calls and not self._has_place(start):
+            raise CallRefused("KAV-141", f"{self._gateway.settings.max_calls} calls")
         self._start = start
+        self._gateway.streams_by_call[start.call_sid] = self
         self.tx_q.stream_sid = start.stream_sid
         self._gateway.unstarted_streams -= 1
         self._gateway.calls.began(start.call_sid, start.stream_sid)
@@ -192,6 +200,13 @@ class MediaStream:
         self._mode.start()
         self._stream_sid = start.stream_sid.encode("ascii")
         self._channel.tap = self._on_plain_media
+
+    def _has_place(self, start: Start) -> bool:
+        """A conversation that goes on is not refused for new ones. Where nothing is signed anybody may say
+        so: there only a call that is waited for is believed."""
+        gateway = self._gateway
+        has_begun = gateway.signature.is_on and gateway.calls.has_begun(start.call_sid)
+        return has_begun or start.call_sid in gateway.parked
 
     def _check_token(self, start: Start) -> None:
         """Before anything is paid for. Without a Twilio token nothing here is, unless the operator
@@ -226,15 +241,24 @@ class MediaStream:
                 self.end(EndReason.DRAIN)
         elif now_s - self._channel.last_message_at > SILENT_LEG_S:
             self.end(EndReason.SILENT_LEG, f"no message for {SILENT_LEG_S:.0f} s")
-        elif age_s > self._gateway.settings.max_call_seconds:
+        elif age_s > self._gateway.settings.max_call_seconds + (self._mode.overtime_s if self._mode else 0):
             self.end(EndReason.MAX_DURATION, f"{self._gateway.settings.max_call_seconds} s")
-        elif self._drain_by is not None and (now_s > self._drain_by or self.tx_q.is_quiet(now_s)):
+        elif self._drain_by is not None and (now_s > self._drain_by or self._is_at_pause(now_s)):
             self.end(EndReason.DRAIN)
         elif self._mode is not None:
             self._mode.tick(now_s)
 
+    def _is_at_pause(self, now_s: float) -> bool:
+        return self.tx_q.is_quiet(now_s) and (self._mode is None or self._mode.is_restful)
+
     def drain(self, deadline_s: float) -> None:
         self._drain_by = deadline_s
+
+    def give_way(self) -> None:
+        self.end(EndReason.CLOSED, "another stream of this call")
+        until_s = time.monotonic() + GIVES_WAY_S
+        while not self._is_finished and time.monotonic() < until_s:  # several streams may wait for it
+            green.sleep(0.01)
 
     def _say_refused(self, refused: CallRefused) -> None:
         self._gateway.counters.refused[refused.fault_id] += 1
@@ -317,7 +341,9 @@ class MediaStream:
 
     def end(self, reason: EndReason, detail: str = "") -> None:
         if self._note_end(reason, detail):
-            green.spawn(self._channel.close, *self._closing_words())
+            green.spawn(self._close_channel)
+            if self._start is not None:
+                self._gateway.see_off(self._start.call_sid)
 
     # The end
 
@@ -326,8 +352,19 @@ class MediaStream:
             return False
         self._end_reason, self._end_detail = reason, clean(detail)  # a close reason is the peer's own words
         if self._start is not None:
-            self._gateway.calls.ending(self._start.call_sid, self._start.stream_sid, reason)
+            lasted_s = time.monotonic() - self._opened_at
+            self._gateway.calls.ending(self._start.call_sid, self._start.stream_sid, reason, lasted_s)
+        if self._mode is not None and self._mode.ending(reason):
+            self._mode = None
         return True
+
+    def _close_channel(self) -> None:
+        """Twilio asks what follows as soon as we have closed: what the next one needs is written first."""
+        try:
+            if self._gateway.is_draining and self._mode is not None:
+                self._mode.settle()
+        finally:
+            self._channel.close(*self._closing_words())
 
     def _closing_words(self) -> tuple[int, str]:
         reason = self._end_reason or EndReason.FAULT
@@ -336,17 +373,20 @@ class MediaStream:
     def _finish(self) -> None:
         """Close both legs, count, and say how it went. Runs also when the thread is killed."""
         gateway, start = self._gateway, self._start
-        reason = self._end_reason or EndReason.DRAIN  # nothing but the worker's own end kills a stream
-        self._end_reason = reason
+        self._note_end(EndReason.DRAIN)  # if nobody has: nothing but the worker's own end kills a stream
+        reason = self._end_reason or EndReason.DRAIN
         gateway.streams.discard(self)
         if start is None:
             gateway.unstarted_streams -= 1
         else:
             gateway.calls.ended(start.call_sid, start.stream_sid, reason)
+            if gateway.streams_by_call.get(start.call_sid) is self:
+                del gateway.streams_by_call[start.call_sid]
             gateway.counters.calls_ended[reason] += 1
         gateway.counters.caller_frames_in += self.rx_frames
         gateway.counters.caller_frames_out += self.tx_frames
-        closing: list[Callable[[], None]] = [lambda: self._channel.close(*self._closing_words())]
+        self._is_finished = True
+        closing: list[Callable[[], None]] = [self._close_channel]
         if self._mode is not None:
             closing.append(self._mode.close)
         try:

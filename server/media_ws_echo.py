@@ -11,6 +11,7 @@ import logging
 from server.audio.framing import Framer
 from server.audio.g711 import FRAME_BYTES
 from server.config import CallMode
+from server.endings import EndReason
 from server.gateway import CallerLeg
 from server.telephony.outbox import Frame
 
@@ -23,6 +24,8 @@ class EchoMode:
     """One echo call, and what it tells about the line."""
 
     name = CallMode.ECHO
+    overtime_s = 0.0
+    is_restful = True
 
     def __init__(self, caller: CallerLeg) -> None:
         self._caller = caller
@@ -62,6 +65,12 @@ class EchoMode:
 
     def frame_passed(self, item_id: str, payload: bytes) -> None:
         self._frames_back += 1
+
+    def ending(self, reason: EndReason) -> bool:
+        return False
+
+    def settle(self) -> None:
+        pass
 
     def close(self) -> None:
         trips = sorted(self._round_trips_ms)

@@ -7,12 +7,39 @@ Names carry their unit; no label ever holds a call, a number or anything else wi
 
 from __future__ import annotations
 
+import bisect
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+
+GAP_BUCKETS_S = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 4.0, 6.0, 10.0)
+"""Callers feel 0.5 s as quick, 1.5 s as slow, and ask "hello?" after 2.5 s."""
+
+
+class Spread:
+    """A histogram of seconds."""
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(GAP_BUCKETS_S) + 1)
+        self._sum_s = 0.0
+
+    def note(self, seconds: float) -> None:
+        self._counts[bisect.bisect_left(GAP_BUCKETS_S, seconds)] += 1
+        self._sum_s += seconds
+
+    def family(self, name: str, text: str) -> Metric:
+        bounds = [*(str(bound) for bound in GAP_BUCKETS_S), "+Inf"]
+        buckets = list(zip(bounds, itertools.accumulate(self._counts), strict=True))
+        return HistogramMetricFamily(name, text, buckets=buckets, sum_value=self._sum_s)
 
 
 @dataclass(slots=True)
@@ -27,12 +54,24 @@ class Counters:
     frames_dropped: Counter[str] = field(default_factory=Counter)
     """By cause."""
     barge_ins: int = 0
+    turn_gaps: Spread = field(default_factory=Spread)
+    """The caller's last voice to the answer's first frame."""
+    first_audio: Spread = field(default_factory=Spread)
+    """A stream's start to its first frame."""
     webhooks: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     """By the id of the fault."""
     model_events_unknown: Counter[str] = field(default_factory=Counter)
     """By type, at most `MAX_UNKNOWN_TYPES` of them."""
     model_errors: Counter[str] = field(default_factory=Counter)
+    fallbacks: Counter[str] = field(default_factory=Counter)
+    """By the rung that was gone to."""
+    model_spares: int = 0
+    """Connections to the model that wait for a call, now."""
+    model_connections: Counter[str] = field(default_factory=Counter)
+    """What calls began with: `warm` was open, `waited` was being dialled, `cold` the call dialled itself."""
+    model_spare_failures: Counter[str] = field(default_factory=Counter)
+    """By cause: unreachable, refused, ended (open, but closed by the model before a call came)."""
 
 
 MAX_UNKNOWN_TYPES = 50
@@ -74,7 +113,14 @@ class GatewayCollector:
         frames.add_metric(["in"], c.caller_frames_in)
         frames.add_metric(["out"], c.caller_frames_out)
         yield frames
+        yield GaugeMetricFamily(
+            "gateway_model_spares", "Connections to the model that wait for a call.", value=c.model_spares
+        )
         yield CounterMetricFamily("gateway_bargeins", "Times a caller silenced the agent.", value=c.barge_ins)
+        yield c.turn_gaps.family(
+            "gateway_turn_gap_seconds", "The caller's last voice to the first frame of the answer."
+        )
+        yield c.first_audio.family("gateway_first_audio_seconds", "A stream's start to its first frame.")
         for name, label, text, counter in (
             ("gateway_calls_ended", "reason", "Streams that ended.", c.calls_ended),
             ("gateway_frames_dropped", "why", "Frames that were not passed on.", c.frames_dropped),
@@ -87,6 +133,14 @@ class GatewayCollector:
                 c.model_events_unknown,
             ),
             ("gateway_model_errors", "kind", "Errors that the model reported.", c.model_errors),
+            ("gateway_fallbacks", "rung", "Times the model failed a call, by what followed.", c.fallbacks),
+            ("gateway_model_connections", "how", "Connections that calls began with.", c.model_connections),
+            (
+                "gateway_model_spare_failures",
+                "why",
+                "Connections ahead of calls that failed.",
+                c.model_spare_failures,
+            ),
         ):
             family = CounterMetricFamily(name, text, labels=[label])
             for value, count in sorted(counter.items()):

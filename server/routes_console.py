@@ -11,10 +11,10 @@ from werkzeug.routing.exceptions import WebsocketMismatch
 
 from server import __version__, green
 from server.config import Settings
-from server.errors import FAULTS
+from server.faults import FAULTS
 from server.gateway import Gateway
 from server.metrics import GatewayCollector, exposition
-from server.routes_twilio import public_base_url
+from server.routes_twilio import public_base_url, why_full
 from server.status import checklist
 from server.telephony.twiml import INCOMING_CALL_PATH
 
@@ -52,8 +52,9 @@ def create_blueprint(gateway: Gateway, collector: GatewayCollector, hub_lag: gre
         live, most = gateway.calls.live_count, gateway.settings.max_calls
         if gateway.is_draining:
             return Response(f"draining, {live} calls left\n", 503, content_type="text/plain")
-        if live >= most:
-            return Response(f"full, {live} of {most} calls\n", 503, content_type="text/plain")
+        if (full := why_full(gateway)) is not None:
+            what = "full" if full[0] == "KAV-141" else f"too slow ({full[1]})"
+            return Response(f"{what}, {live} of {most} calls\n", 503, content_type="text/plain")
         return Response(f"ready, {live} of {most} calls\n", 200, content_type="text/plain")
 
     @bp.get("/metrics")

@@ -15,7 +15,7 @@ from flask import Blueprint, Response, request
 from flask_sock import Sock
 
 from server.channel import Channel
-from server.errors import FAULTS
+from server.faults import FAULTS
 from server.gateway import Gateway
 from server.media_ws import CALLER_LIMITS, MediaStream
 from server.routes_twilio import public_base_url

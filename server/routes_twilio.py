@@ -8,24 +8,35 @@ from __future__ import annotations
 
 import logging
 import time
+from urllib.parse import quote
 
 from flask import Blueprint, Response, request
 
 from server import green
-from server.errors import FAULTS
+from server.business import Business
+from server.endings import GOES_ON, EndReason
+from server.faults import FAULTS
 from server.gateway import Gateway
 from server.logs import call_tag, clean
-from server.store.live_calls import FollowUp
+from server.store.caller_messages import CallerMessage
+from server.store.live_calls import CallFacts, FollowUp
 from server.telephony import twiml
 from server.telephony.signature import HEADER
 
 log = logging.getLogger(__name__)
 
-MAX_FORM_BYTES = 64 * 1024
+MAX_FORM_BYTES = 12 * 1024
+MAX_FORM_FIELDS = 300
+"""Twilio sends some thirty, of 2 kB in all. Whoever posts is served before a signature can be checked, and
+64 kB of short fields held up every call for 65 ms."""
 MAX_SID_CHARS = 64
+MAX_NUMBER_CHARS = 64
+MAX_URL_CHARS = 300
+MAX_HUB_LAG_S = 0.05
+"""At the 95th percentile: frames are paced 200 ms ahead, so that much is not heard yet."""
 BODY_WITHIN_S = 5.0
-TAKES_OVER_S = 60.0
-"""A process this young has likely replaced another, whose calls it answers anew."""
+OVER = ("completed", "busy", "failed", "no-answer", "canceled")
+"""Words of Twilio's CallStatus for a call that has ended."""
 
 
 def take_body() -> Response | None:
@@ -42,6 +53,8 @@ def take_body() -> Response | None:
             return Response(
                 f"408 the body did not come in {BODY_WITHIN_S:.0f} s\n", 408, content_type="text/plain"
             )
+        if request.get_data().count(b"&") >= MAX_FORM_FIELDS:
+            return Response(f"413 over {MAX_FORM_FIELDS} fields\n", 413, content_type="text/plain")
     return None
 
 
@@ -53,12 +66,23 @@ def public_base_url(gateway: Gateway) -> str:
     return f"{'https' if scheme == 'https' else 'http'}://{request.host}"
 
 
+def why_full(gateway: Gateway) -> tuple[str, str] | None:
+    """(fault id, what was seen) when no further call may be taken; live ones keep their quality."""
+    if gateway.places_taken >= gateway.settings.max_calls:
+        return "KAV-141", f"{gateway.settings.max_calls} calls"
+    if (lag_s := gateway.lag()) > MAX_HUB_LAG_S:
+        return "KAV-143", f"{lag_s * 1000:.0f} ms late"
+    return None
+
+
 def create_blueprint(gateway: Gateway, greeting_path: str | None) -> Blueprint:
     """The three webhooks. `greeting_path`: a sound file of ours to play before the stream, if any."""
     bp = Blueprint("twilio", __name__, url_prefix="/webhook")
     settings, counters = gateway.settings, gateway.counters
 
     def is_signed() -> bool:
+        if HEADER not in request.headers:
+            return False
         url = public_base_url(gateway) + request.full_path.rstrip("?")
         return gateway.signature.is_signed(url, request.form, request.headers.get(HEADER))
 
@@ -78,22 +102,54 @@ def create_blueprint(gateway: Gateway, greeting_path: str | None) -> Blueprint:
         base_url = public_base_url(gateway)
         if gateway.is_draining:
             log.info("INCOMING_CALL call=%s sent to the next process: draining", call_tag(call_sid))
-            return _twiml(twiml.ask_again(base_url, settings.call_language))
-        if gateway.calls.live_count >= settings.max_calls:
-            counters.refused["KAV-141"] += 1
-            log.warning(
-                "%s call=%s", FAULTS["KAV-141"].line(f"{settings.max_calls} calls"), call_tag(call_sid)
-            )
+            return ask_again(base_url, settings.call_language, twiml.INCOMING_CALL_PATH)
+        if (full := why_full(gateway)) is not None:
+            fault_id, seen = full
+            counters.refused[fault_id] += 1
+            log.warning("%s call=%s", FAULTS[fault_id].line(seen), call_tag(call_sid))
             return _twiml(twiml.busy())
-        gateway.calls.answered(call_sid)
-        log.info("INCOMING_CALL call=%s mode=%s", call_tag(call_sid), settings.served_mode)
+        business = gateway.businesses.for_number(request.form.get("To", ""))
+        log.info(
+            "INCOMING_CALL call=%s mode=%s business=%s",
+            *(call_tag(call_sid), settings.served_mode, business.id),
+        )
+        greeting_url = base_url + greeting_path if greeting_path else None
+        return connect(call_sid, base_url, business, greeting_url=greeting_url)
+
+    def ask_again(base_url: str, language: str, path: str) -> Response:
+        return _twiml(twiml.ask_again(base_url, language, path, is_last=gateway.is_leaving))
+
+    def note_facts(call_sid: str, base_url: str) -> None:
+        """The numbers stand in each of the call's webhooks; this may be the first one that comes here."""
+        caller, called = (clean(request.form.get(name, ""), MAX_NUMBER_CHARS) for name in ("From", "To"))
+        gateway.calls.answered(call_sid, CallFacts(caller, called, base_url))
+
+    def connect(
+        call_sid: str,
+        base_url: str,
+        business: Business,
+        *,
+        greeting_url: str | None = None,
+        resume: str = "",
+        resumes: int = 0,
+    ) -> Response:
+        """The TwiML that opens the call's stream. `resume`: how the call comes back to the agent; `resumes`:
+        how many of its streams broke."""
+        note_facts(call_sid, base_url)
+        has_session = resume == twiml.RESUME and (
+            call_sid in gateway.parked or call_sid in gateway.streams_by_call
+        )
+        if gateway.signature.is_on and not has_session:  # nobody but Twilio makes us dial before its stream
+            gateway.expect_call()
         parameters = {
             "call_sid": call_sid,
             "token": gateway.tokens.issue(call_sid, time.time()),
-            "business": "1",
+            "business": business.id,
         }
-        greeting_url = base_url + greeting_path if greeting_path else None
-        return _twiml(twiml.connect(base_url, parameters, settings.call_language, greeting_url))
+        if resume:
+            parameters["resume"] = resume
+        document = twiml.connect(base_url, parameters, business.language, greeting_url, resumes=resumes)
+        return _twiml(document)
 
     @bp.post("/stream_status")
     def stream_status() -> Response:
@@ -116,13 +172,17 @@ def create_blueprint(gateway: Gateway, greeting_path: str | None) -> Blueprint:
         call_sid = clean(form.get("CallSid", ""), MAX_SID_CHARS)
         status = form.get("CallStatus") or form.get("Status", "")
         follow_up = FollowUp.NOTHING
-        if status == "in-progress" and is_trusted():
-            known = gateway.calls.follow_up(call_sid)
-            if known is not None:
-                follow_up = known
-            elif gateway.signature.is_on:  # a call of a process that is gone: do not leave it in silence
-                is_new = time.monotonic() - gateway.started_at < TAKES_OVER_S
-                follow_up = FollowUp.ASK_AGAIN if is_new else FollowUp.APOLOGY
+        is_twilio = is_trusted()
+        if is_twilio:
+            gateway.calls.asked(call_sid)
+        if status in OVER and is_twilio:
+            gateway.forget_call(call_sid)
+        elif status == "in-progress" and is_twilio:
+            if gateway.signature.is_on:  # a call of a process that is gone goes on here
+                gateway.calls.inherited(call_sid, _resumes_so_far())
+            follow_up = gateway.calls.follow_up(call_sid) or FollowUp.NOTHING
+            if follow_up is FollowUp.RESUME and gateway.is_draining:
+                follow_up = FollowUp.ASK_AGAIN
         log.info(
             "STREAM_ENDED call=%s stream=%s status=%s follow_up=%s",
             clean(call_tag(call_sid)),
@@ -130,17 +190,81 @@ def create_blueprint(gateway: Gateway, greeting_path: str | None) -> Blueprint:
             clean(status, 64),
             follow_up,
         )
+        base_url = public_base_url(gateway)
+        business = gateway.businesses.for_number(form.get("To", ""))
+        language = business.language
         match follow_up:
             case FollowUp.APOLOGY:
-                return _twiml(twiml.apology(settings.call_language))
+                return _twiml(twiml.apology(language))
             case FollowUp.HANGUP:
                 return _twiml(twiml.hangup())
             case FollowUp.ASK_AGAIN:
-                return _twiml(twiml.ask_again(public_base_url(gateway), settings.call_language))
+                has_begun = gateway.calls.has_begun(call_sid)
+                path = twiml.STREAM_ENDED_PATH if has_begun else twiml.INCOMING_CALL_PATH
+                return ask_again(base_url, language, path)
+            case FollowUp.RESUME:
+                resume = twiml.RESUME if gateway.calls.has_begun(call_sid) else ""
+                resumes = gateway.calls.resumed(call_sid)
+                return connect(call_sid, base_url, business, resume=resume, resumes=resumes)
+            case FollowUp.RECORD:
+                if gateway.calls.end_reason(call_sid) in GOES_ON:
+                    log.warning("%s call=%s", FAULTS["KAV-144"].line(), clean(call_tag(call_sid)))
+                is_told = gateway.calls.end_reason(call_sid) is EndReason.TAKE_MESSAGE
+                return _twiml(twiml.record(base_url, language, is_told=is_told))
+            case FollowUp.TRANSFER:
+                return _twiml(gateway.calls.transfer_of(call_sid))
             case FollowUp.NOTHING:
                 return Response(status=204)
 
+    @bp.post("/dial_ended")
+    def dial_ended() -> Response:
+        """A person was rung. Whoever did not reach them is brought back to the agent, who knows why."""
+        counters.webhooks["dial_ended"] += 1
+        form = request.form
+        call_sid = clean(form.get("CallSid", ""), MAX_SID_CHARS)
+        outcome = clean(form.get("DialCallStatus") or request.args.get("outcome", ""), 40)
+        log.info("DIAL_ENDED call=%s outcome=%s", clean(call_tag(call_sid)), outcome)
+        if not is_trusted() or form.get("CallStatus", "in-progress") != "in-progress":
+            return Response(status=204)
+        base_url, business = public_base_url(gateway), gateway.businesses.for_number(form.get("To", ""))
+        is_reached = outcome in ("completed", "answered")
+        if gateway.is_draining and not is_reached:  # the next process takes the caller back, and is told why
+            path = f"{twiml.DIAL_ENDED_PATH}?outcome={quote(outcome)}"
+            return ask_again(base_url, business.language, path)
+        gateway.calls.transfer_over(call_sid)
+        if is_reached:
+            gateway.forget_call(call_sid)
+            return _twiml(twiml.hangup())
+        return connect(call_sid, base_url, business, resume=f"transfer:{outcome}")
+
+    @bp.post("/message_left")
+    def message_left() -> Response:
+        """The caller has spoken after the beep."""
+        counters.webhooks["message_left"] += 1
+        form = request.form
+        call_sid = clean(form.get("CallSid", ""), MAX_SID_CHARS)
+        url = clean(form.get("RecordingUrl", ""), MAX_URL_CHARS)
+        log.info(
+            "MESSAGE_LEFT call=%s seconds=%s",
+            clean(call_tag(call_sid)),
+            clean(form.get("RecordingDuration", ""), 8),
+        )
+        if not is_trusted() or not url.startswith("https://"):
+            return Response(status=204)
+        business = gateway.businesses.for_number(form.get("To", ""))
+        number = clean(form.get("From", ""), MAX_NUMBER_CHARS)
+        note_facts(call_sid, public_base_url(gateway))  # the business is told from the number that was called
+        gateway.on_message(
+            CallerMessage("", call_sid, business.id, time.time(), number=number, recording_url=url)
+        )
+        return _twiml(twiml.thanks(business.language))
+
     return bp
+
+
+def _resumes_so_far() -> int:
+    """As another process wrote it into the address that is asked."""
+    return max(0, request.args.get("resumes", 0, int))
 
 
 def _twiml(text: str) -> Response:

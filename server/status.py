@@ -18,19 +18,23 @@ class Check:
     """What turns it on; empty when it is."""
 
 
+PAID = (CallMode.REALTIME, CallMode.PIPELINE)
+
+
 def checklist(settings: Settings, language: str) -> list[Check]:
     """In the order in which somebody sets a phone up. `language`: he or en."""
     texts = _HE if language == "he" else _EN
     mode = settings.served_mode
     has_token = bool(settings.twilio_auth_tokens)
-    held_back = settings.call_mode is CallMode.REALTIME and mode is not CallMode.REALTIME
+    is_paid = mode in PAID
+    held_back = settings.call_mode in PAID and not is_paid
     return [
         Check(
             texts["agent"],
-            mode is CallMode.REALTIME,
+            is_paid,
             texts["mode_" + mode] if not held_back else texts["held_back"],
             ""
-            if mode is CallMode.REALTIME
+            if is_paid
             else texts["step_echo" if mode is CallMode.ECHO else "step_token" if held_back else "step_key"],
         ),
         Check(
@@ -53,6 +57,7 @@ _EN = {
     "twilio": "Security",
     "address": "Address",
     "mode_realtime": "realtime AI",
+    "mode_pipeline": "AI in three steps: transcription, chat, speech",
     "mode_demo": "DEMO: greets, repeats what you say, reads the keys you press",
     "mode_echo": "ECHO: every caller hears themselves",
     "held_back": "DEMO: the key is set, but unsigned callers may not spend on it",
@@ -69,6 +74,7 @@ _HE = {
     "twilio": "אבטחה",
     "address": "כתובת",
     "mode_realtime": "בינה מלאכותית בזמן אמת",
+    "mode_pipeline": "בינה מלאכותית בשלושה שלבים: תמלול, שיחה, דיבור",
     "mode_demo": "הדגמה: מברך, חוזר על דבריכם ומקריא מקשים",
     "mode_echo": "הד: כל מתקשר שומע את עצמו",
     "held_back": "הדגמה: יש מפתח, אבל שיחות לא חתומות אינן רשאיות להשתמש בו",

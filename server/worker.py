@@ -10,12 +10,13 @@ The end of a worker (SIGTERM, or the arbiter gone), with T = `graceful_timeout`:
     L            the listeners close: L is `app.drain_listener_s` (default 0), or sooner once idle; with
                  `app.drain_holds_listener` not before `on_drain` has returned
     T - 3 s      the deadline: what still runs is killed, so that every `finally` has its turn
-    T - 1.5 s    the process leaves, whatever those `finally` blocks still wait for
+    T - 1.5 s    the process leaves, whatever those `finally` blocks still wait for: `app.on_end()`, the last
+                 call of all, has a second
     T            the arbiter's SIGKILL, which nobody should ever see
 
 These attributes of the WSGI app are optional; `deadline` is on the `time.monotonic()` clock. The worker
-waits for connections, not for `on_drain`: with none left it leaves, at whatever step. SIGQUIT and
-SIGINT jump to the deadline.
+waits for connections, and for `on_drain` only where that holds the listener: with none left it leaves, at
+whatever step. SIGQUIT and SIGINT jump to the deadline.
 
 Patching happens in the forked worker, never on import: a patched arbiter would run its own threads,
 locks and signal queue as greenlets that nobody schedules.
@@ -30,6 +31,7 @@ import sys
 import time
 import warnings
 from collections import deque
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -57,6 +59,9 @@ ARBITER_MARGIN_S = 3.0
 """Our deadline is this much before the arbiter's SIGKILL."""
 
 SHORTEST_DRAIN_S = 0.5
+
+END_S = 1.0
+"""For `on_end`, after which half a second is left to exit."""
 
 
 class EventletWorker(AsyncWorker):  # type: ignore[misc]  # gunicorn ships no types
@@ -155,18 +160,22 @@ class EventletWorker(AsyncWorker):  # type: ignore[misc]  # gunicorn ships no ty
             drainer = eventlet.spawn(self._call_on_drain, on_drain, deadline_at)
 
         self._wait_until_idle(min(listen_until, deadline_at))
-        if getattr(self.wsgi, "drain_holds_listener", False):
-            while drainer and time.monotonic() < deadline_at and not self._cut_now:
-                self._beat(DRAIN_POLL_S)
+        if drainer is not None and getattr(self.wsgi, "drain_holds_listener", False):
+            self._beat_while(lambda: not drainer.dead, deadline_at)  # not by its truth: it may not have begun
         for acceptor in acceptors:
             acceptor.kill()
         for listener in self.sockets:
             listener.close()
         self._wait_until_idle(deadline_at)
         self._cut(unwind_s=max(0.1, (grace_s - drain_s) / 2))
+        if on_end := getattr(self.wsgi, "on_end", None):
+            self._call_on_end(on_end)
 
     def _wait_until_idle(self, at_most_until: float) -> None:
-        while self._pool.running() and time.monotonic() < at_most_until and not self._cut_now:
+        self._beat_while(self._pool.running, at_most_until)
+
+    def _beat_while(self, is_so: Callable[[], object], at_most_until: float) -> None:
+        while is_so() and time.monotonic() < at_most_until and not self._cut_now:
             self._beat(DRAIN_POLL_S)
 
     def _call_on_drain(self, on_drain: Any, deadline_at: float) -> None:
@@ -174,6 +183,13 @@ class EventletWorker(AsyncWorker):  # type: ignore[misc]  # gunicorn ships no ty
             on_drain(deadline_at)
         except Exception:  # the app's own code: its failure must not keep the worker from ending
             self.log.exception("on_drain failed; calls go on until the deadline")
+
+    def _call_on_end(self, on_end: Any) -> None:
+        try:
+            with eventlet.Timeout(END_S, False):
+                on_end()
+        except Exception:  # as above
+            self.log.exception("on_end failed")
 
     def _cut(self, unwind_s: float) -> None:
         """Raise GreenletExit in every handler that is left and let its `finally` blocks finish."""

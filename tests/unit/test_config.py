@@ -5,12 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.config import (
-    DEFAULT_GREETING,
-    DEFAULT_INSTRUCTIONS,
     LATER,
     PLATFORM_HOSTS,
-    SHUTDOWNS,
-    VOICES,
     CallMode,
     Settings,
     is_placeholder,
@@ -18,6 +14,7 @@ from server.config import (
     public_base_url,
     variables,
 )
+from server.config_defaults import DEFAULT_GREETING, DEFAULT_INSTRUCTIONS, SHUTDOWNS, VOICES
 from server.errors import ConfigError, GatewayError
 
 KEY = "sk-proj-Zq81mvT0bLkW3nRy7Hd5"
@@ -50,6 +47,12 @@ DEFAULTS = {
     "OPENAI_API_KEY": "",
     "OPENAI_REALTIME_URL": REALTIME_URL,
     "OPENAI_REALTIME_MODEL": "gpt-realtime-2.1",
+    "OPENAI_BASE_URL": "",
+    "STT_MODEL": "gpt-transcribe",
+    "LLM_MODEL": "gpt-6-luna",
+    "TTS_MODEL": "gpt-4o-mini-tts",
+    "REALTIME_WARM": 0,
+    "TRANSCRIPTION_MODEL": "gpt-transcribe",
     "REALTIME_DIALECT": "ga",
     "REALTIME_VOICE": "marin",
     "GREETING": "",
@@ -58,9 +61,21 @@ DEFAULTS = {
     "VOICE_THRESHOLD": 200,
     "MIN_CONSECUTIVE_VOICE_FRAMES": 5,
     "NOISE_GATE": True,
+    "VOICE_DETECTOR": "rms",
+    "BARGE_IN": "on",
+    "MIN_SPEECH_MS": 200,
     "CALL_TRACE": False,
     "MAX_CALLS": 100,
     "MAX_CALL_SECONDS": 1800,
+    "STILL_THERE_SECONDS": 10,
+    "IDLE_SECONDS": 120,
+    "BUSINESSES_FILE": "",
+    "PERSON_NUMBER": "",
+    "NOTIFY_NUMBER": "",
+    "NOTIFY_URL": "",
+    "TWILIO_API_URL": "https://api.twilio.com",
+    "DATABASE_URL": "",
+    "REDIS_URL": "",
     "WEB_CONCURRENCY": 1,
     "LOG_LEVEL": "info",
     "SIDECAR_DIR": "baileys",
@@ -88,9 +103,9 @@ def test_every_variable_is_explained():
         assert spec.metadata["doc"].endswith("."), spec.metadata["variable"]
 
 
-def test_only_the_two_secrets_are_secret():
+def test_what_may_hold_a_secret_is_secret():
     secret = {spec.metadata["variable"] for spec in variables() if spec.metadata["secret"]}
-    assert secret == {"TWILIO_AUTH_TOKEN", "OPENAI_API_KEY"}
+    assert secret == {"TWILIO_AUTH_TOKEN", "OPENAI_API_KEY", "DATABASE_URL", "REDIS_URL"}
 
 
 VALID = [
@@ -320,13 +335,69 @@ def test_callers_nobody_vouches_for_reach_only_what_costs_nothing(env, may_spend
     assert (settings.may_spend, settings.served_mode) == (may_spend, served)
 
 
-def test_the_pipelined_mode_is_refused_with_what_to_use_instead():
-    assert "use realtime, echo or demo" in refusal(CALL_MODE="pipeline")
+def test_the_pipelined_mode_needs_a_key_as_well():
+    assert "CALL_MODE=pipeline without OPENAI_API_KEY" in refusal(CALL_MODE="pipeline")
+    settings = read(CALL_MODE="pipeline", OPENAI_API_KEY=KEY, TWILIO_AUTH_TOKEN=TOKEN)
+    assert settings.served_mode is CallMode.PIPELINE
+    assert read(CALL_MODE="pipeline", OPENAI_API_KEY=KEY).served_mode is CallMode.DEMO
+
+
+def test_the_pipelined_modes_models_are_warned_of_before_they_end():
+    pipeline = {"CALL_MODE": "pipeline", "OPENAI_API_KEY": KEY, "ALLOW_UNSIGNED_AI": "1"}
+    (warning,) = read(**pipeline).warnings
+    assert "TTS_MODEL=gpt-4o-mini-tts ends 2027-01-06" in warning
+    assert read(**pipeline, TTS_MODEL="my-voice").warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("env", "is_told"),
+    [
+        ({"OPENAI_API_KEY": KEY}, True),
+        ({"OPENAI_API_KEY": KEY, "OPENAI_REALTIME_URL": "wss://api.x.example/v1/realtime"}, False),
+        (
+            {
+                "OPENAI_API_KEY": KEY,
+                "OPENAI_REALTIME_URL": "wss://api.x.example/v1/realtime",
+                "OPENAI_BASE_URL": "https://api.x.example/v1",
+            },
+            True,
+        ),
+        ({"OPENAI_API_KEY": KEY, "CALL_MODE": "echo"}, False),
+        ({}, False),
+    ],
+)
+def test_the_models_that_realtime_calls_fall_back_to_are_warned_of_too(env, is_told):
+    told = [line for line in read(**env, STT_MODEL="whisper-1").warnings if line.startswith("KAV-179 ")]
+    assert len(told) == 2 * is_told
+    assert not told or "STT_MODEL=whisper-1 ends" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("env", "base_url"),
+    [
+        ({}, "https://api.openai.com/v1"),
+        ({"OPENAI_REALTIME_URL": "wss://x.openai.azure.com/openai/v1/realtime"}, ""),
+        ({"OPENAI_REALTIME_URL": "ws://127.0.0.1:9"}, ""),
+        ({"OPENAI_BASE_URL": "http://127.0.0.1:9/v1/"}, "http://127.0.0.1:9/v1"),
+    ],
+)
+def test_nobodys_key_is_shown_to_another_service(env, base_url):
+    assert read(**env).speech_base_url == base_url
+
+
+AZURE = "wss://x.openai.azure.com/openai/v1/realtime"
+
+
+def test_a_pipeline_without_an_address_is_refused_at_the_start_and_not_call_by_call():
+    env = {"CALL_MODE": "pipeline", "OPENAI_API_KEY": "sk-" + "a" * 40, "OPENAI_REALTIME_URL": AZURE}
+    assert "set OPENAI_BASE_URL" in refusal(**env)
+    assert read(**env, OPENAI_BASE_URL="https://x.openai.azure.com/openai/v1").speech_base_url
 
 
 @pytest.mark.parametrize("workers", ["2", "4", "64"])
 def test_more_than_one_worker_is_refused_with_its_reason(workers):
     assert "set 1" in refusal(WEB_CONCURRENCY=workers)
+    assert "does not use" not in refusal(WEB_CONCURRENCY=workers, REDIS_URL="redis://127.0.0.1")
 
 
 def test_realtime_without_a_key_is_refused():
@@ -399,7 +470,7 @@ def test_a_voice_of_ones_own_and_the_voices_of_other_vendors_pass():
 
 @pytest.mark.parametrize("model", SHUTDOWNS)
 def test_a_model_about_to_end_is_told_only_when_it_is_used(model):
-    (warning,) = read(OPENAI_REALTIME_MODEL=model, OPENAI_API_KEY=KEY).warnings
+    (warning,) = read(OPENAI_REALTIME_MODEL=model, OPENAI_API_KEY=KEY, TTS_MODEL="my-voice").warnings
     assert warning.startswith("KAV-105 ")
     assert "2027-01-20" in warning
     assert read(OPENAI_REALTIME_MODEL=model).warnings == ()

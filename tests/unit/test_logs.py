@@ -1,11 +1,12 @@
 import logging
+import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server import logs
-from server.logs import call_tag, clean, mask
+from server.logs import call_tag, clean, mask, mask_numbers
 
 
 @pytest.mark.parametrize(
@@ -65,6 +66,69 @@ def test_masking_keeps_what_helps():
 @settings(deadline=None)
 def test_masking_twice_changes_nothing_more(line):
     assert mask(mask(line)) == mask(line)
+
+
+NUMBERS = [
+    ("הטלפון הוא 0501234567, להתראות", "הטלפון הוא ••••••4567, להתראות"),
+    ("חייגו 050-123-4567.", "חייגו •••-•••-4567."),
+    ("המספר +972 50-123-4567 שלנו", "המספר +••• ••-•••-4567 שלנו"),
+    ("ל-050.123.4567 בבקשה", "ל-•••.•••.4567 בבקשה"),
+    ("(03) 123-4567 או *2345", "(••) •••-4567 או *2345"),
+    ("+972 (0) 50 1234567", "+••• (•) •• •••4567"),
+    ("050\u2011123\u20114567 ו-052–7654321", "•••\u2011•••\u20114567 ו-•••–•••4321"),
+    ("050־123־4567", "•••־•••־4567"),
+    ("0 5 0 1 2 3 4 5 6 7", "• • • • • • 4 5 6 7"),
+    ("050\n123\u200e4567", "•••\n•••\u200e4567"),
+    ("972501234567 או 1800123123?", "••••••••4567 או ••••••3123?"),
+    ("ב-12:30 ל-0501234567 עד 14:00", "ב-12:30 ל-••••••4567 עד 14:00"),
+    ("050-1234567 12:30", "•••-•••4567 12:30"),
+    ("12.10.2026 0501234567", "12.10.2026 ••••••4567"),
+    ("תעודת זהות 123456782", "תעודת זהות •••••6782"),
+    ("٠٥٠١٢٣٤٥٦٧", "••••••٤٥٦٧"),
+]
+
+
+@pytest.mark.parametrize(("words", "told"), NUMBERS)
+def test_of_a_number_in_words_only_the_last_four_digits_are_told(words, told):
+    assert mask_numbers(words) == told
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "השעה 12:30 או 12:30:45",
+        'המחיר 1,250 ש"ח, או 1,250,000.50',
+        "המחיר 12500.50 שקלים; 12.90 13.90 24.50",
+        "בין 9:00-17:00, קומה 3, דירה 12",
+        "ביום 21.11.2026 בשעה 14:30",
+        "ביום 21.11.26 14:30 או 1/12/2026",
+        "2026-01-11 10:00",
+        "12.10.2026-15.10.2026",
+        "רחוב הרצל 123456",
+        "שלוחה 1234",
+        "",
+    ],
+)
+def test_prices_dates_and_times_stay_as_they_were_said(words):
+    assert mask_numbers(words) == words
+
+
+@given(st.text("0123456789 -.()+,:/א", max_size=60))
+@settings(deadline=None)
+def test_masking_numbers_changes_digits_alone_and_nothing_twice(words):
+    told = mask_numbers(words)
+    assert all(was == now or (was.isdigit() and now == "•") for was, now in zip(words, told, strict=True))
+    assert mask_numbers(told) == told
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["0" + "-" * 20_000, "0 " * 10_000, "1" * 20_000 + ":1", "1," * 10_000, "1.1-" * 5_000, "12" * 9_000],
+)
+def test_no_words_keep_the_masking_busy(words):
+    began_at = time.process_time()
+    mask_numbers(words)
+    assert time.process_time() - began_at < 0.1
 
 
 BIDI_CONTROLS = [

@@ -14,13 +14,16 @@ def scrape(counters: Counters, live: int = 0, lag_s: float = 0.0) -> dict[tuple[
 
 
 def test_a_process_that_did_nothing_shows_zeros():
-    assert scrape(Counters()) == {
+    shown = scrape(Counters())
+    assert set(shown.values()) == {0}
+    assert {name: value for name, value in shown.items() if "_seconds_" not in name[0]} == {
         ("gateway_active_calls",): 0,
         ("gateway_hub_lag_seconds",): 0,
         ("gateway_calls_started_total",): 0,
         ("gateway_frames_total", "in"): 0,
         ("gateway_frames_total", "out"): 0,
         ("gateway_bargeins_total",): 0,
+        ("gateway_model_spares",): 0,
     }
 
 
@@ -31,6 +34,9 @@ def test_what_was_counted_is_what_is_shown():
     counters.webhooks["incoming_call"] += 7
     counters.refused["KAV-114"] += 1
     counters.model_errors["benign"] += 4
+    counters.model_spares = 2
+    counters.model_connections["warm"] += 5
+    counters.model_spare_failures["refused"] += 1
     shown = scrape(counters, live=1, lag_s=0.25)
     assert shown[("gateway_active_calls",)] == 1
     assert shown[("gateway_hub_lag_seconds",)] == 0.25
@@ -43,6 +49,26 @@ def test_what_was_counted_is_what_is_shown():
     assert shown[("gateway_webhooks_total", "incoming_call")] == 7
     assert shown[("gateway_refused_total", "KAV-114")] == 1
     assert shown[("gateway_model_errors_total", "benign")] == 4
+    assert shown[("gateway_model_spares",)] == 2
+    assert shown[("gateway_model_connections_total", "warm")] == 5
+    assert shown[("gateway_model_spare_failures_total", "refused")] == 1
+
+
+def test_waiting_times_fall_into_the_bucket_they_do_not_exceed():
+    counters = Counters()
+    for seconds in (0.1, 0.3, 0.5, 2.0, 60.0):
+        counters.turn_gaps.note(seconds)
+    shown = scrape(counters)
+    name = "gateway_turn_gap_seconds"
+    assert [shown[(f"{name}_bucket", bound)] for bound in ("0.1", "0.25", "0.5", "2.0", "+Inf")] == [
+        1,
+        1,
+        3,
+        4,
+        5,
+    ]
+    assert shown[(f"{name}_sum",)] == pytest.approx(62.9)
+    assert shown[(f"{name}_count",)] == 5
 
 
 def test_reading_counts_nothing():

@@ -10,7 +10,7 @@ import server
 
 ROOT = Path(server.__file__).parents[1]
 SERVER = ROOT / "server"
-ROOMS_WITHOUT_IO = ["wire", "audio", "telephony", "realtime"]
+ROOMS_WITHOUT_IO = ["wire", "audio", "telephony", "realtime", "turns"]
 THE_WORLD = set(
     "flask flask_sock werkzeug simple_websocket websocket eventlet greenlet gevent socket ssl select "
     "selectors threading queue _queue subprocess asyncio concurrent multiprocessing signal urllib3 requests "
@@ -19,14 +19,18 @@ THE_WORLD = set(
 
 # From the bottom up. A module sees what stands below it, and its own room.
 FLOORS = [
-    ["errors"],
-    ["config", "metrics", "logs", "status", "green"],
+    ["errors", "faults", "endings", "toml_table", "tool_schema"],
+    ["config_values", "config_shutdowns", "config_defaults"],
+    ["config", "metrics", "logs", "status", "green", "native_worker", "business", "business_tools"],
+    ["businesses_file"],
     ["wire", "port"],
     ["audio"],
-    ["telephony", "realtime"],
-    ["store", "channel", "audio_trail"],
-    ["services", "gateway"],
-    ["media_ws", "media_ws_echo", "media_ws_ai"],
+    ["telephony", "realtime", "turns"],
+    ["store", "channel", "audio_trail", "prompts"],
+    ["services", "parked_sessions", "gateway", "call_services"],
+    ["agent_voice", "caller_seat", "call_record"],
+    ["call_tools", "call_stage", "model_session", "session_keeper", "fallback", "call_sessions"],
+    ["media_ws", "media_ws_echo", "media_ws_ai", "media_ws_pipeline"],
     ["routes_console", "routes_media", "routes_twilio"],
     ["simulator"],
     ["app_factory"],
@@ -110,7 +114,10 @@ def environment_readers() -> set[str]:
 
 def test_only_the_entries_hand_the_environment_in():
     allowed = {"server/config.py", "server/main.py", "server/cli/config.py", "gunicorn.conf.py"}
-    allowed.add("server/simulator/load/relays.py")  # what a child process inherits
+    allowed |= {
+        "server/simulator/load/relays.py",
+        "server/simulator/scenario/gateway_process.py",
+    }  # children's
     assert environment_readers() <= allowed
     assert "server/config.py" not in environment_readers(), "it takes any mapping"
 

@@ -31,6 +31,14 @@ def test_when_all_is_set_no_step_is_left(language):
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
+def test_the_pipelined_mode_is_an_agent_too(language):
+    agent, *_ = checks(language, CALL_MODE="pipeline", OPENAI_API_KEY=KEY, TWILIO_AUTH_TOKEN=TOKEN)
+    assert (agent.is_on, agent.step) == (True, "")
+    held_back, *_ = checks(language, CALL_MODE="pipeline", OPENAI_API_KEY=KEY)
+    assert "TWILIO_AUTH_TOKEN" in held_back.step
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_a_key_that_unsigned_callers_may_not_spend_is_called_so(language):
     agent, *_ = checks(language, OPENAI_API_KEY=KEY)
     assert not agent.is_on
