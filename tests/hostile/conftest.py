@@ -30,7 +30,8 @@ MAX_GROWTH_BYTES = 10 << 20
 MAX_WAIT_MS = 250.0
 """No frame of the other call may wait longer, whatever happens to the offender: what Twilio's and the
 gateway's own buffers hide. The percentiles at the end are what is aimed at."""
-MAX_P99_MS = 20.0
+MAX_P99_MS = 40.0
+"""Two frames; a machine of its own keeps to a quarter of that."""
 _NUMBER = re.compile(r"\+?972\d{9}\b")
 
 

@@ -116,11 +116,11 @@ def test_a_query_belongs_to_the_signed_url(production: GunicornProcess, query: s
         [("Extra", "x"), ("ExtraEmpty", "")],
         [("שם", "ערך")],
         [("a" * 3000, "b" * 3000)],
-        [(f"k{number}", "v") for number in range(500)],
+        [(f"k{number}", "v") for number in range(250)],
         [("", "")],
         [("__proto__", "x"), ("CallSid[]", "y")],
     ],
-    ids=["extra", "Hebrew", "long", "500", "empty name", "odd names"],
+    ids=["extra", "Hebrew", "long", "250", "empty name", "odd names"],
 )
 def test_fields_that_twilio_may_add_are_signed_and_ignored(
     production: GunicornProcess, pairs: list[tuple[str, str]]
@@ -145,7 +145,9 @@ BODIES: dict[str, tuple[str, bytes]] = {
     "no type": ("", b"CallSid=CA1"),
     "binary": (FORM, bytes(range(256))),
     "percent nonsense": (FORM, b"CallSid=%zz%ff%00&%=%&&&;=;"),
-    "20 000 fields": (FORM, b"a=&" * 20_000),
+    "2 500 fields": (FORM, b"&".join(b"%d" % number for number in range(2_500))),
+    "few fields": (FORM, b"k=" + b"%d7%" * 3_000),
+    "180 parts": ("multipart/form-data; boundary=b", PART[:-7] * 180 + PART),
     "XML": ("text/xml", b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'),
     "empty": (FORM, b""),
 }  # fmt: skip
@@ -161,7 +163,7 @@ def test_a_body_of_another_kind_breaks_nothing(gateway: GunicornProcess, name: s
 
 
 @pytest.mark.parametrize("path", [INCOMING, STATUS, ENDED])
-@pytest.mark.parametrize("kilobytes", [65, 2048])
+@pytest.mark.parametrize("kilobytes", [13, 2048])
 @pytest.mark.parametrize("kind", [FORM, "multipart/form-data; boundary=b"])
 def test_a_body_too_large_is_refused(gateway: GunicornProcess, path: str, kilobytes: int, kind: str) -> None:
     body = b"CallSid=" + b"A" * (kilobytes << 10)
@@ -258,10 +260,12 @@ def test_a_call_sid_that_is_none_is_still_one_calls_own(gateway: GunicornProcess
         assert ws.closed_with() == 1008
 
 
+@pytest.mark.flaky(reruns=0)
 def test_long_call_sids_fill_no_memory(gateway: GunicornProcess) -> None:
-    for number in range(400):
-        form = {"CallSid": f"CA{number}" + "x" * 60_000}
-        assert post(gateway.port, INCOMING, form).status in (200, 400)
+    """Kept whole they would be 17 MB, and the watch over every test here allows 10."""
+    for number in range(1_600):
+        form = {"CallSid": f"CA{number}" + "x" * 11_000}
+        assert post(gateway.port, INCOMING, form).status == 200
 
 
 # In what order

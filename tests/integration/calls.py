@@ -13,7 +13,7 @@ from typing import Any
 
 from server.audio.g711 import FRAME_BYTES, SILENCE
 from server.audio.wav import read_ulaw
-from server.simulator.realtime.persona import Persona, ScriptPersona, Speech
+from server.simulator.realtime.persona import Persona, ScriptPersona, Speech, Transcript
 from server.simulator.realtime.server import RealtimeServer
 from server.simulator.twilio.call import CallOptions, TwilioCall
 from server.simulator.twilio.call_report import CallReport
@@ -61,13 +61,16 @@ def model_server(
     answers: Sequence[Sequence[Any]] | None = None,
     *,
     persona: Callable[[], Persona] | None = None,
+    hears: Sequence[str] = (),
     **options: Any,
 ) -> Iterator[Model]:
-    """`answers`: what a scripted model says, turn by turn; without, the demo's persona."""
+    """`answers`: what a scripted model says, turn by turn; without, the demo's persona. `hears`: what it
+    takes the caller's utterances for, in each session anew."""
     log_path = tmp_path / "model.jsonl"
     if answers is not None:
         script = [tuple(answer) for answer in answers]
-        persona = lambda: ScriptPersona(script, after_last="none")  # noqa: E731
+        words = [Transcript(text) for text in hears]
+        persona = lambda: ScriptPersona(script, after_last="none", hears=words)  # noqa: E731
     with RealtimeServer(persona_factory=persona, log_path=log_path, audio_dir=tmp_path, **options) as server:
         yield Model(server, log_path)
 

@@ -46,7 +46,12 @@ class GunicornProcess:
             *(sys.executable, "-m", "gunicorn", "-k", "eventlet", "-w", "1", "-b", bind, *args, app)
         ]
         self._env = {name: os.environ[name] for name in INHERITED if name in os.environ}
-        self._env |= {"PORT": str(self.port), "PYTHONUNBUFFERED": "1", **(env or {})}
+        self._env |= {
+            "PORT": str(self.port),
+            "PYTHONUNBUFFERED": "1",
+            "DATABASE_URL": "sqlite://",
+            **(env or {}),
+        }
         self._cwd = cwd
         self._ready_path = ready_path
         self._lines: list[str] = []

@@ -25,6 +25,7 @@ from server.channel import MAX_UNREAD_BYTES, MAX_UNSENT_BYTES, Channel, ChannelC
 from tests.integration.raw_websocket import (
     BINARY,
     CLOSE,
+    CONTINUATION,
     PING,
     PONG,
     TEXT,
@@ -540,9 +541,19 @@ def test_a_closed_channel_leaves_its_descriptor_to_others(open_pair: Opener) -> 
         assert receive_all(again, 1) == [b"hello"]
 
 
+def test_half_a_character_loses_no_message(open_pair: Opener) -> None:
+    """A tool's server may have cut an emoji in two."""
+    channel, peer = open_pair()
+    channel.send('{"note": "see you \ud83d"}')
+    channel.send_all(['{"note": "\ude00 שלום"}'])
+    assert result(beside(peer.read_frame)).payload == b'{"note": "see you ?"}'
+    assert result(beside(peer.read_frame)).payload == '{"note": "? שלום"}'.encode()
+
+
 # Limits
 
 
+MORE = frame(CONTINUATION, b"m" * 900, final=False)
 TIGHT = Limits(max_message_bytes=1_000, messages_per_s=10, message_burst=50, pings_per_s=5, ping_burst=8)
 
 
@@ -563,6 +574,19 @@ def test_a_burst_beyond_the_limit_is_refused(open_pair: Opener, flood: bytes) ->
     peer.send(flood)
     assert wait_closed(channel).code == 1008
     assert result(beside(peer.read_close))[0] == 1008
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [text(b"m" * 20_000) * 3, frame(TEXT, b"m" * 900, final=False) + MORE * 70],
+    ids=["whole", "in pieces"],
+)
+def test_few_and_huge_messages_are_a_flood_too(open_pair: Opener, flood: bytes) -> None:
+    """Within the messages a second they could be megabytes a second, for as long as the peer likes."""
+    limits = Limits(max_message_bytes=1 << 20, messages_per_s=10, message_burst=50)
+    channel, peer = open_pair(limits=limits)
+    peer.send(flood)
+    assert wait_closed(channel).code == 1008
 
 
 def test_a_message_over_the_limit_is_too_big(open_pair: Opener) -> None:

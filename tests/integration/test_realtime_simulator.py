@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 import websocket
 
+from server.prompts import load_prompts
 from server.simulator.realtime.persona import ScriptPersona, Speech, demo_personas
-from server.simulator.realtime.prompts import load_prompts
 from server.simulator.realtime.server import RealtimeServer
 from tests.openai_types import parse_server_event, validate_client_event
 
@@ -195,8 +195,30 @@ class TestDoor:
         with Client(url, headers={"api-key": "azure"}) as client:
             client.until("session.created")
 
-    def test_a_rejected_key(self, serve: Any) -> None:
-        assert self.refused(f"{serve('refuse401').url}?model=m", HEADERS) == (401, "invalid_api_key")
+    @pytest.mark.parametrize(
+        ("status", "code"),
+        [(401, "invalid_api_key"), (404, "model_not_found"), (429, "insufficient_quota")],
+    )
+    def test_a_refusal_that_is_asked_for(self, serve: Any, status: int, code: str) -> None:
+        assert self.refused(f"{serve(f'refuse{status}').url}?model=m", HEADERS) == (status, code)
+
+    def test_settings_that_are_not_answered(self, serve: Any) -> None:
+        with Client(serve("no_update").url) as client:
+            client.until("session.created")
+            client.send("session.update", session={"type": "realtime", "instructions": "x"})
+            client.send("conversation.item.delete", item_id="nowhere")
+            assert client.receive()["type"] == "error", "nothing of the settings comes before"
+
+    def test_one_connection_is_closed_by_its_number(self, serve: Any) -> None:
+        server = serve()
+        with Client(server.url) as first, Client(server.url) as second:
+            for client in (first, second):
+                client.until("session.created")
+            server.close_session(2, 1011, "sorry")
+            assert second.closed() == (1011, "sorry")
+            server.close_session(7, 1011)
+            first.send("conversation.item.delete", item_id="nowhere")
+            assert first.receive()["type"] == "error"
 
     def test_what_is_no_websocket_gets_an_http_answer(self, serve: Any) -> None:
         server = serve()

@@ -116,7 +116,7 @@ def test_a_mark_comes_back_when_its_audio_was_played_and_at_once_after_a_clear(g
     assert 9 <= order[before_idle:between].count("frame") <= 13  # 200 ms of audio
     assert 10 <= order[between:after].count("frame") <= 13  # not 5 s: the clear brought it back
     assert (report.marks_received, report.marks_echoed, report.clears) == (3, 3, 1)
-    assert 380 <= report.heard_ms <= 480
+    assert 280 <= report.heard_ms <= 480  # less than 400 when frames lay waiting for the far end to count
     assert twilio.line.cut_bytes == 5200 * 8 - twilio.line.heard_bytes(report.duration_ms)
 
 

@@ -275,9 +275,9 @@ def test_play_redirect_and_record(gateway: TinyGateway, tmp_path: Path):
     gateway.replies["/webhook/incoming_call"] = gateway.twiml(
         "<Play>/hello.wav</Play><Redirect>/next</Redirect>"
     )
-    gateway.replies["/next"] = gateway.twiml('<Record action="/recorded" timeout="0" maxLength="5"/>')
+    gateway.replies["/next"] = gateway.twiml('<Record action="/recorded" timeout="1" maxLength="5"/>')
     gateway.replies["/recorded"] = (204, None, b"")
-    report = dial(gateway)
+    report = dial(gateway, audio=tone(500))
     assert report.verbs == ("Play", "Redirect", "Record")
     assert report.heard_ms == pytest.approx(300, abs=20)
     [recorded] = gateway.requests_of("/recorded")

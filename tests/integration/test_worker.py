@@ -193,6 +193,7 @@ def test_calls_that_do_not_end_are_ended_before_the_arbiter_kills(call):
         status, seconds = timed_end(process)
     assert rests == {b""}, "an HTTP error page was written into a WebSocket"
     assert status == 0
+    assert process.output().rpartition("FINALLY")[2].count("ON_END") == 1, "when everything else is over"
     assert seconds < BESIDE_CALLS_S
     assert process.output().count("FINALLY") == 20
     assert "Error handling request" not in process.output()

@@ -44,6 +44,7 @@ def on_drain(deadline_at: float) -> None:
 
 
 app.on_drain = on_drain
+app.on_end = lambda: say("ON_END")
 app.drain_listener_s = float(os.environ.get("APP_LISTENER_S", "0"))
 
 
