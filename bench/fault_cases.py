@@ -244,7 +244,7 @@ def _in_mid_call() -> list[Case]:
 def _pipeline() -> list[Case]:
     kinds = {
         "500": "answers 500",
-        "slow=4": "takes 4 s",
+        "slow=5": "takes 5 s",
         "cut": "breaks off in the middle",
         "html": "answers with a page",
     }

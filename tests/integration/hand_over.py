@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -12,6 +13,7 @@ from itertools import count
 from math import ceil
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
@@ -286,9 +288,15 @@ WELCOME_MS = len(WELCOME.payload) / BYTES_PER_MS
 
 
 def live_calls(process: GunicornProcess) -> int:
-    """As a process that is ready tells it."""
-    with urlopen(process.base_url + "/readyz", timeout=5) as response:
-        return int(response.read().split()[1])
+    """As a process tells it, be it ready or too busy to be."""
+    try:
+        answer = urlopen(process.base_url + "/readyz", timeout=5)
+    except HTTPError as error:
+        answer = error
+    with answer:
+        told = re.search(rb"(\d+) (?:of \d+ )?calls", answer.read())
+    assert told is not None
+    return int(told[1])
 
 
 @contextmanager

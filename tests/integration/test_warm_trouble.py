@@ -117,12 +117,17 @@ def test_a_killed_call_leaves_no_connection_behind():
         assert warm.post("call?how=cold")["is_ready"]
 
 
+def is_no_more(now: dict[str, int], before: dict[str, int]) -> bool:
+    """A connection may have been on its way out when `before` was counted."""
+    return all(now[what] <= before[what] for what in before)
+
+
 def test_a_thousand_calls_leave_nothing_behind():
     with model() as server, pool(server.url, target=2) as warm:
         warm.post("cycles?count=50")
         before = warm.resources(spares=2)
         assert warm.post("cycles?count=1000") == {"got": 1000}
-        eventually(lambda: warm.resources(spares=2) == before)
+        eventually(lambda: is_no_more(warm.resources(spares=2), before))
         eventually(lambda: server.sessions_open == 2)
 
 
@@ -139,7 +144,7 @@ def test_hundreds_of_failures_leave_nothing_behind(fault: str):
         before = warm.resources()
         while sum(warm.state()["failures"].values()) < 200:
             warm.post("expect?count=4")
-        eventually(lambda: warm.resources() == before)
+        eventually(lambda: is_no_more(warm.resources(), before))
 
 
 def test_dials_that_time_out_leave_nothing_behind():
@@ -148,4 +153,4 @@ def test_dials_that_time_out_leave_nothing_behind():
         before = warm.resources()
         for _ in range(20):
             assert "not done after 0.05 s" in warm.post("call?how=cold")["error"]
-        eventually(lambda: warm.resources() == before)
+        eventually(lambda: is_no_more(warm.resources(), before))
