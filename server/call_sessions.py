@@ -13,8 +13,10 @@ from server.realtime.commands import SessionSettings
 from server.realtime.events import Event
 from server.services.openai_realtime_client import OpenAIRealtimeClient
 from server.store.parked_calls import ParkedCall
+from server.turns.barge_in import SERVER_SILENCE_MS
 from server.turns.ladder import Rung
 from server.turns.tools import Tool
+from server.turns.utterance import ENDS_AFTER_MS
 
 NO_TIME_S = 1.0
 """Of a call whose time was up when it was handed over: it is told so. 0 would be no limit at all."""
@@ -79,6 +81,7 @@ class CallSessions:
                 language=self._business.language,
                 transcription_model=model if is_realtime else "pipeline",
                 tools=self._tools,
+                silence_duration_ms=SERVER_SILENCE_MS if is_realtime else ENDS_AFTER_MS,
             ),
             listener,
             self._tag,

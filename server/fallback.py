@@ -22,8 +22,8 @@ from server.turns.leaving import HangUp, Leaving, Plan, Transfer
 
 log = logging.getLogger("server.media_ws_ai")
 
-ACCOUNT_FAULTS = ("KAV-132", "KAV-133")
-MODEL_FAULTS = ("KAV-134", "KAV-139")
+ACCOUNT_FAULTS = ("KAV-132", "KAV-133", "KAV-172", "KAV-173")
+MODEL_FAULTS = ("KAV-134", "KAV-139", "KAV-174")
 BRIDGE_AFTER_S = 1.5
 """Of silence while a session is opened anew: then the caller is asked for a moment."""
 BRIDGE_OWED_AFTER_S = 0.5

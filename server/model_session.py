@@ -90,6 +90,7 @@ class ModelSession:
         self.client = make_client(self._on_event)
         self.is_ready = False
         self.is_transcribed = settings.transcription_model is not None
+        self.silence_ms = settings.silence_duration_ms
         self.clock = SessionClock(time.monotonic())
         self.began_at = time.monotonic()
         self._warm = warm

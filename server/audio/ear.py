@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from server.audio.framing import Framer
 from server.audio.g711 import FRAME_BYTES, SILENT_FRAME
-from server.audio.vad import NoiseFloor, NoiseGate, Voice, VoiceDetector
+from server.audio.vad import HANGOVER_MS, NoiseFloor, NoiseGate, Voice, VoiceDetector
 from server.audio.webrtc_detector import AGGRESSIVENESS, WebrtcDetector, least_rms
 
 DETECTORS = ("rms", "webrtc")
@@ -37,9 +37,11 @@ class Ear:
         gate: bool,
         detector: str = "rms",
         aggressiveness: int = AGGRESSIVENESS,
+        hangover_ms: int = HANGOVER_MS,
     ) -> None:
         """`detector` is "rms", loudness alone, or "webrtc", which must agree with half the loudness;
-        `aggressiveness` is the latter's. Raises ValueError for values there are not."""
+        `aggressiveness` is the latter's. Speech ends after `hangover_ms` without it. Raises ValueError for
+        values there are not."""
         if detector not in DETECTORS:
             raise ValueError(f"detector {detector!r} is not one of {', '.join(DETECTORS)}")
         is_webrtc = detector == "webrtc"
@@ -47,7 +49,9 @@ class Ear:
         self._floor = NoiseFloor()
         self._gate = NoiseGate(threshold) if gate else None
         self._webrtc = WebrtcDetector(aggressiveness) if is_webrtc else None
-        self.detector = VoiceDetector(least_rms(threshold) if is_webrtc else threshold, min_frames)
+        self.detector = VoiceDetector(
+            least_rms(threshold) if is_webrtc else threshold, min_frames, hangover_ms
+        )
         self.rms = 0
         """Of the last frame."""
         self.has_started = False

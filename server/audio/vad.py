@@ -25,6 +25,9 @@ FLOOR_RISE = 1.01
 FLOOR_LIMIT = 400.0
 """A floor above this would be speech, not a line (telephone speech starts near 500)."""
 
+HANGOVER_MS = 400
+"""Of silence in a speech that goes on."""
+
 GATE_MARGIN = 1.3
 """How far above the line's usual noise a frame must stand to be let through: 2.3 dB. An onset over line
 noise begins no higher (85 over a mean of 62 and a peak of 73, in the clips this was tuned on)."""
@@ -33,7 +36,8 @@ GATE_START = 75.0
 
 
 class NoiseFloor:
-    """A line's quietest frames: falls at once with a quieter one, rises slowly with louder ones."""
+    """A line's quietest frames: falls at once with a quieter one, rises slowly with louder ones. Digital
+    silence is not counted: a gate made it, or a network that sends nothing, and the noise comes again."""
 
     def __init__(self) -> None:
         self._floor = FLOOR_START
@@ -41,8 +45,10 @@ class NoiseFloor:
     def update(self, rms: int) -> float:
         """Count one frame; return the floor."""
         floor = self._floor
+        if not rms:
+            return floor
         if rms < floor:
-            self._floor = floor = float(rms) if rms > 1 else 1.0
+            self._floor = floor = float(rms)
         else:
             self._floor = floor = min(floor * FLOOR_RISE, float(rms), FLOOR_LIMIT)
         return floor
@@ -63,7 +69,7 @@ class Voice:
 class VoiceDetector:
     """Speech from `min_frames` loud frames in a row on; silence from `hangover_ms` without one on."""
 
-    def __init__(self, threshold: int, min_frames: int, hangover_ms: int = 400) -> None:
+    def __init__(self, threshold: int, min_frames: int, hangover_ms: int = HANGOVER_MS) -> None:
         self._fixed = threshold
         self._min_frames = min_frames
         self._hangover_frames = max(1, hangover_ms // FRAME_MS)

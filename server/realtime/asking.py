@@ -71,11 +71,11 @@ class Asking:
 
     def instruct(self, instructions: str, now_s: float) -> None:
         """Have the agent say something of ours, in its own voice."""
-        self.ask(lambda: self.commands.create_response(instructions, may_use_tools=False), now_s)
+        self.ask(self._instructed(instructions), now_s)
 
-    def owe(self, now_s: float) -> None:
-        """An answer is owed that cannot be asked for yet."""
-        self._last = self._answer
+    def owe(self, now_s: float, instructions: str = "") -> None:
+        """An answer, or what `instructions` are, is owed that cannot be asked for yet."""
+        self._last = self._instructed(instructions) if instructions else self._answer
         self.watch.owed(now_s)
 
     def ask_owed(self, now_s: float) -> None:
@@ -161,7 +161,7 @@ class Asking:
             case ErrorKind.BENIGN:
                 self._stage.note(f"[REALTIME] harmless error: {seen}")
             case ErrorKind.FATAL:
-                self._stage.fail(EndReason.MODEL_REFUSED, fault_of(error.code), seen)
+                self._stage.fail(EndReason.MODEL_REFUSED, error.fault_id or fault_of(error.code), seen)
             case ErrorKind.SESSION_OVER:
                 self._stage.fail(EndReason.MODEL_GONE, "KAV-135", seen)
             case ErrorKind.REFUSED | ErrorKind.TRANSIENT:
@@ -185,6 +185,9 @@ class Asking:
             self._retries += 1
             self._retry_at = now_s + RETRY_AFTER_S * self._retries
         self._stage.warn(fault_id, seen)
+
+    def _instructed(self, instructions: str) -> Request:
+        return lambda: self.commands.create_response(instructions, may_use_tools=False)
 
     def _answer(self) -> Command:
         return self.commands.create_response()

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from server.config import Dialect
+from server.turns.barge_in import SERVER_SILENCE_MS
 from server.turns.tools import Tool
 
 AUDIO_FORMATS: dict[str, dict[str, Any]] = {
@@ -53,7 +54,7 @@ class SessionSettings:
     max_response_output_tokens: int = 4096
     vad_threshold: float = 0.5
     prefix_padding_ms: int = 300
-    silence_duration_ms: int = 500
+    silence_duration_ms: int = SERVER_SILENCE_MS
     transcription_model: str | None = None
     language: str | None = None
     tools: tuple[Tool, ...] = ()
@@ -169,6 +170,11 @@ def _transcription(settings: SessionSettings) -> dict[str, Any] | None:
     return transcription
 
 
+def voice_of(name: str) -> str | dict[str, str]:
+    """As OpenAI's APIs want a voice: its own by name, one that was made for you by its id."""
+    return {"id": name} if name.startswith("voice_") else name
+
+
 def _general_session(settings: SessionSettings) -> dict[str, Any]:
     audio_input: dict[str, Any] = {
         "format": AUDIO_FORMATS[settings.input_audio_format],
@@ -176,16 +182,16 @@ def _general_session(settings: SessionSettings) -> dict[str, Any]:
     }
     if (transcription := _transcription(settings)) is not None:
         audio_input["transcription"] = transcription
-    voice: str | dict[str, str] = settings.voice
-    if settings.voice.startswith("voice_"):
-        voice = {"id": settings.voice}
     session: dict[str, Any] = {
         "type": "realtime",
         "instructions": settings.instructions,
         "output_modalities": ["audio"],
         "audio": {
             "input": audio_input,
-            "output": {"format": AUDIO_FORMATS[settings.output_audio_format], "voice": voice},
+            "output": {
+                "format": AUDIO_FORMATS[settings.output_audio_format],
+                "voice": voice_of(settings.voice),
+            },
         },
         "max_output_tokens": settings.max_response_output_tokens,
     }

@@ -30,7 +30,7 @@ from server.realtime.words import WORDS, greeting_tokens
 from server.telephony.outbox import Outbox
 from server.telephony.playout import Cut
 from server.turns.backchannel import is_backchannel, is_wordless
-from server.turns.barge_in import BargeIn, Move, Moves, Over, Words
+from server.turns.barge_in import JUDGED_WITHIN_S, SERVER_SILENCE_MS, BargeIn, Move, Moves, Over, Words
 from server.turns.history import History
 from server.turns.key_menu import Chosen, KeyMenu, Typed
 from server.turns.latency import TurnClock
@@ -141,16 +141,26 @@ class Conversation:
         self._asking.session_changed(commands)
         self._barge_in.can_judge = is_transcribed
 
-    def session_ready(self, now_s: float, *, is_retold: bool = False) -> None:
+    def session_ready(
+        self, now_s: float, *, is_retold: bool = False, silence_ms: int = SERVER_SILENCE_MS
+    ) -> None:
         """Our settings are in force. `is_retold`: it hears first what the last session did not take in, and
-        the end of that is the end of a turn."""
+        the end of that is the end of a turn; a session that hears at once has told of it already.
+        `silence_ms`: after which it tells the end of speech."""
         if self._is_ready:
             return
         self._is_ready = True
+        self._barge_in.silence_ms = silence_ms
+        has_turn = self._asking.is_active or self._barge_in.is_speaking
         if not self._openings:
             self._open(now_s)
         elif self.is_leaving:
             self._asking.watch.settled()
+        elif has_turn:
+            pass  # answered, or to be answered at its end
+        elif self._is_broken_off and self._barge_in.is_undecided(now_s):
+            self._asking.owe(now_s, self._words.continuing)
+            self._ask_owed_at = now_s + JUDGED_WITHIN_S
         elif self._is_broken_off:
             self._asking.instruct(self._words.continuing, now_s)
         elif self._tools.is_busy:
@@ -382,6 +392,7 @@ class Conversation:
                 self._stage.send(self._asking.commands.note(self._words.interrupted_transfer))
 
     def _answer_turn(self, now_s: float) -> None:
+        self._ask_owed_at = None
         self._latency.caller_voice_ended(self._clocks.last_voice_s)
         if not self._barge_in.can_judge:
             self._clocks.words(now_s)  # without transcripts a turn is all the life there is

@@ -119,6 +119,8 @@ class ServerError:
     param: str
     event_id: str
     """Of our event that it answers: the only correlation there is."""
+    fault_id: str = ""
+    """What it is to the operator, where the code alone does not tell."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ from server.errors import SpeechError, SpeechUnreachable, SpeechUnusable
 from server.logs import clean, mask
 from server.services.http_refusals import refusal_of
 
-MAX_LINE_BYTES = 1 << 20
+MAX_LINE_BYTES = 1 << 16
 MAX_TOOL_CALLS = 32
-_CUT_SHORT = ("length", "content_filter")
+CUT_SHORT = ("length", "content_filter")
 """Ends at which a function call has not come whole."""
 
 
@@ -134,7 +134,7 @@ class ChatDecoder:
 
     def _whole_calls(self) -> list[ToolCall]:
         calls, self._calls = self._calls, {}
-        if self._finish_reason in _CUT_SHORT:
+        if self._finish_reason in CUT_SHORT:
             return []
         return [
             ToolCall(call["id"], call["name"], call["arguments"] or "{}") for _, call in sorted(calls.items())

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import secrets
 import ssl
 import time
 from collections.abc import Mapping
@@ -59,7 +60,7 @@ class ToolContext:
     """For whom a tool is asked."""
 
     call_id: str
-    """The tool call's. The same for each attempt of ours, should there ever be two."""
+    """The tool call's, as the model names it."""
     call_sid: str
     business: Business
     caller: str
@@ -80,11 +81,13 @@ class HttpToolClient:
         if problem := tool.schema.problem(arguments):
             return ToolAnswer(tool.name, Outcome.BAD_ARGUMENTS, clean(problem))
         assert isinstance(arguments, dict)
+        # Some models count their calls anew in each answer, so two callers may have calls of one id.
+        key = f"{context.call_id}-{secrets.token_hex(8)}"
         if tool.method == "GET":
             return self._send(
                 tool.name,
                 *("GET", _with_query(tool.url, arguments), None),
-                *(tool.signing_key, context.call_id, tool.timeout_s),
+                *(tool.signing_key, key, tool.timeout_s),
             )
         payload = {
             "tool": tool.name,
@@ -97,7 +100,7 @@ class HttpToolClient:
         return self._send(
             tool.name,
             *("POST", tool.url, _encoded(payload)),
-            *(tool.signing_key, context.call_id, tool.timeout_s),
+            *(tool.signing_key, key, tool.timeout_s),
         )
 
     def notify(self, business: Business, message: Mapping[str, Any], message_id: str) -> ToolAnswer:

@@ -28,6 +28,7 @@ from server import green
 from server.audio.g711 import SAMPLE_RATE_HZ
 from server.errors import SpeechError, SpeechUnreachable, SpeechUnusable
 from server.logs import clean, mask
+from server.realtime.commands import voice_of
 from server.services.chat_deltas import ChatDecoder, ChatDelta
 from server.services.http_exchange import BETWEEN_BYTES_S, FIRST_BYTE_S, Exchange, Origin
 
@@ -36,7 +37,7 @@ MAX_INPUT_CHARS = 4096
 """Of one request to /audio/speech: its documented limit."""
 LEAST_AUDIO_MS = 100
 """Shorter audio OpenAI refuses with audio_too_short."""
-MAX_TRANSCRIPT_BYTES = 1 << 20
+MAX_TRANSCRIPT_BYTES = 1 << 16
 MAX_SEEN_BYTES = 1000
 """Of an answer that makes no sense, for the log."""
 _JSON = "application/json"
@@ -236,9 +237,9 @@ class OpenAISpeech:
         before the first iteration."""
         if len(text) > MAX_INPUT_CHARS:
             raise ValueError(f"{len(text)} characters to speak at once; at most {MAX_INPUT_CHARS}")
-        request = {
+        request: dict[str, Any] = {
             "model": self.endpoint.tts_model,
-            "voice": voice or self.endpoint.voice,
+            "voice": voice_of(voice or self.endpoint.voice),
             "input": text,
             "response_format": "pcm",
         }

@@ -28,13 +28,13 @@ from server.audio.g711 import from_pcm16, ms, to_pcm16
 from server.audio.resample import TelephoneDownsampler
 from server.channel import ChannelClosed
 from server.config import Dialect
-from server.errors import SpeechError, SpeechUnreachable
+from server.errors import SpeechError, SpeechUnreachable, SpeechUnusable
 from server.faults import FAULTS
 from server.realtime import events
 from server.realtime.commands import Command, Commands, SessionSettings, function_of
 from server.realtime.events import Event, FunctionCall, ServerError
 from server.realtime.words import WORDS
-from server.services.chat_deltas import ChatDelta, TextDelta, ToolCall
+from server.services.chat_deltas import CUT_SHORT, ChatDelta, Done, TextDelta, ToolCall
 from server.services.openai_realtime_client import AudioChunk
 from server.services.openai_speech import TTS_RATE_HZ, Chat, OpenAISpeech, Speech
 from server.turns.chat_log import ChatLog, as_chat_tools
@@ -44,7 +44,12 @@ from server.turns.utterance import Began, Ended, UtteranceCutter
 log = logging.getLogger("server.media_ws_ai")
 
 TRANSCRIBED_WITHIN_S = 8.0
-MAX_TOKENS = 1024
+MAX_TOKENS = 4096
+"""Of one answer, with what a reasoning model thinks before it speaks."""
+MAX_ANSWER_CHARS = 4000
+"""Spoken, of one answer: five minutes of it."""
+MAX_SENTENCE_MS = 120_000
+"""A voice that speaks longer than this at one sentence does not end."""
 INAUDIBLE = "[inaudible]"
 """In place of words that the service would not write down: whoever reads it asks for them again."""
 MAX_INAUDIBLE = 1
@@ -65,7 +70,13 @@ class _Response:
     may_use_tools: bool = True
     is_cancelled: bool = False
     sentences: deque[str] = field(default_factory=deque)
+    n_chars: int = 0
+    """Written so far."""
     is_written: bool = False
+    ended_for: str = ""
+    """Why the model stopped before its end."""
+    asked: int = 0
+    """What it knows of, as `ChatLog.asked` counts."""
     changed: green.Signal = field(default_factory=green.Signal)
     calls: list[FunctionCall] = field(default_factory=list)
     has_sound: bool = False
@@ -85,6 +96,7 @@ class PipelineClient:
         *,
         voice_threshold: int,
         min_voice_frames: int,
+        voice_detector: str = "rms",
     ) -> None:
         self.audio_out_queue: deque[AudioChunk] = deque()
         self.on_audio_queued: Callable[[], None] = lambda: None
@@ -93,7 +105,7 @@ class PipelineClient:
         self._speech = speech
         self._listener = listener
         self._tag = call_tag
-        self._cutter = UtteranceCutter(voice_threshold, min_voice_frames)
+        self._cutter = UtteranceCutter(voice_threshold, min_voice_frames, voice_detector)
         self._framer = Framer()
         self._settings = SessionSettings(voice="", instructions="")
         self._log = ChatLog()
@@ -213,7 +225,7 @@ class PipelineClient:
         if item["type"] == "function_call_output":
             self._log.answered(item["call_id"], item["output"])
         else:
-            self._log.say(item["role"], item["content"][0]["text"])
+            self._log.recall(item["role"], item["content"][0]["text"])
 
     def _begin_response(self, wanted: dict[str, Any], command: Command) -> None:
         if self._response is not None:
@@ -257,6 +269,7 @@ class PipelineClient:
                 if not self._is_broken_off:
                     return  # a noise that had no words: nobody waits for an answer
                 response.instructions = WORDS[self._settings.language or "en"].continuing
+            response.asked = self._log.asked
             messages = self._log.messages(self._settings.instructions, response.instructions)
             tools = as_chat_tools([function_of(tool) for tool in self._settings.tools])
             with self._speech.chat(
@@ -264,6 +277,9 @@ class PipelineClient:
             ) as response.chat:
                 for delta in response.chat:
                     self._take_delta(response, cutter, delta)
+                    if response.n_chars >= MAX_ANSWER_CHARS:
+                        response.ended_for = "max_answer_chars"
+                        break
             response.sentences.extend(cutter.flush())
         except SpeechError as error:
             response.failure = error
@@ -280,6 +296,8 @@ class PipelineClient:
     def _take_delta(self, response: _Response, cutter: SentenceCutter, delta: ChatDelta) -> None:
         match delta:
             case TextDelta(text):
+                text = text[: MAX_ANSWER_CHARS - response.n_chars]
+                response.n_chars += len(text)
                 if pieces := cutter.push(text):
                     response.sentences.extend(pieces)
                     response.changed.set()
@@ -289,6 +307,8 @@ class PipelineClient:
                 self._call_ids.add(call_id)
                 response.calls.append(FunctionCall(name, call_id, arguments))
                 self._log.called(call_id, name, arguments)
+            case Done(reason) if reason in CUT_SHORT:
+                response.ended_for = reason
 
     def _wait_for_words(self) -> None:
         """Every utterance so far is written down, those included that failed before."""
@@ -323,6 +343,7 @@ class PipelineClient:
         """One sentence as one item of audio, its words in step with it."""
         item_id, said = self._new_id("item"), ""
         settings, downsampler = self._settings, TelephoneDownsampler(TTS_RATE_HZ)
+        n_ms = 0
         response.speech = self._speech.speak(sentence, settings.voice, settings.language or "")
         try:
             with response.speech:
@@ -331,6 +352,8 @@ class PipelineClient:
                     if not payload or response.is_cancelled:
                         continue
                     response.has_sound = True
+                    if (n_ms := n_ms + ms(len(payload))) > MAX_SENTENCE_MS:
+                        raise SpeechUnusable("KAV-177", "a voice that does not end", code="endless")
                     delta = events.AudioDelta(response.id, item_id, payload)
                     self._tell("response.output_audio.delta", delta)
                     words = self._log.speaks(item_id, sentence, ms(len(payload)))
@@ -351,14 +374,16 @@ class PipelineClient:
         failure = response.failure
         if failure is not None and failure is not self._unwritten_for:  # else it was told of already
             self._failed(failure)
-        status, error = "completed", None
+        status, error = "completed" if not response.ended_for else "incomplete", None
         if response.is_cancelled:
             status = "cancelled"
         elif failure is not None:
             status = "failed"
             error = ServerError("server_error", failure.code, str(failure), "", "")
         self._is_broken_off = status == "failed" and (response.has_sound or self._is_broken_off)
-        done = events.ResponseDone(response.id, status, "", tuple(response.calls), error, 0)
+        if not response.is_cancelled and (response.has_sound or response.calls):
+            self._log.has_answered(response.asked)
+        done = events.ResponseDone(response.id, status, response.ended_for, tuple(response.calls), error, 0)
         self._queue(AudioChunk(response.id, "", b""))
         self._tell("response.done", done)
 
@@ -367,7 +392,8 @@ class PipelineClient:
         conversation."""
         log.warning("%s call=%s", FAULTS[error.fault_id].line(str(error)), self._tag)
         if (code := FATAL.get(error.fault_id)) is not None:
-            self._tell("error", ServerError("invalid_request_error", code, str(error), "", ""))
+            refused = ServerError("invalid_request_error", code, str(error), "", "", error.fault_id)
+            self._tell("error", refused)
 
     # Small parts
 

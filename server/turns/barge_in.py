@@ -30,11 +30,10 @@ JUDGED_WITHIN_S = 2.0
 """Longer than this nobody stays silent for words that may never come."""
 AWAITED_S = 10.0
 """Words that have not come by then never will."""
+SERVER_SILENCE_MS = 500
+"""A Realtime model's, as we ask for it."""
 NEAR_END_MS = 1000
 """A "yes" said so shortly before the agent ends answers it."""
-SERVER_SILENCE_MS = 500
-"""The model's voice detection reports an end only after so much silence: speech that is not over so long
-after its start has lasted, even where our own detector hears too little of a quiet caller."""
 MEANT_WORDS = 3
 """So many words before the greeting are a request, not a "hello?"."""
 
@@ -104,6 +103,9 @@ class BargeIn:
     def __init__(self, rule: BargeInLimits, weigh: Callable[[str], Words]) -> None:
         self.can_judge = True
         """Transcripts come in this session; without them everything long enough is an interruption."""
+        self.silence_ms = SERVER_SILENCE_MS
+        """After which the model's voice detection tells an end: speech that is not over so long after its
+        start has lasted, even where our own detector hears too little of a quiet caller."""
         self.needs_words = False
         """Nobody is thought to be there: however long it lasts, only words are an interruption."""
         self.dismissed: list[str] = []
@@ -173,7 +175,7 @@ class BargeIn:
         """So much voice has been heard of the utterance so far."""
         if not self.is_watching:
             return ()
-        lasted_ms = max(voiced_ms, (now_s - self._began_at) * 1000 - SERVER_SILENCE_MS)
+        lasted_ms = max(voiced_ms, (now_s - self._began_at) * 1000 - self.silence_ms)
         moves: Moves = ()
         if self._state is _State.NOTICED and lasted_ms >= self._rule.min_speech_ms:
             self._state = _State.HELD

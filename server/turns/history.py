@@ -25,6 +25,8 @@ MAX_ENTRIES = 200
 MAX_BYTES = 24 * 1024
 MAX_ENTRY_CHARS = 4000
 MAX_TOOL_CHARS = 160
+TOOL_MARK = "[tool]"
+"""How an entry begins that tells what a tool answered, to a model that did not ask for it."""
 """Of a tool's arguments, and of its result."""
 CUT_MARK = "…"
 
@@ -96,7 +98,7 @@ class History:
 
     def tool(self, name: str, arguments: object, result: object) -> str:
         """The agent used a tool; text as it is, anything else as JSON, both cut short. Returns the entry."""
-        told = f"[tool] {name}({_short(arguments)}) = {_short(result)}"
+        told = f"{TOOL_MARK} {name}({_short(arguments)}) = {_short(result)}"
         self._put(self._own_id(), "assistant", told)
         return told
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from server.audio.g711 import FRAME_MS, rms
-from server.audio.vad import VoiceDetector
+from server.audio.ear import Ear
+from server.audio.g711 import FRAME_MS
 
 ENDS_AFTER_MS = 800
 BEFORE_MS = 500
@@ -32,24 +32,26 @@ class Ended:
 class UtteranceCutter:
     """One caller's utterances."""
 
-    def __init__(self, threshold: int, min_frames: int) -> None:
-        self._detector = VoiceDetector(threshold, min_frames, hangover_ms=ENDS_AFTER_MS)
+    def __init__(self, threshold: int, min_frames: int, detector: str = "rms") -> None:
+        """As `Ear` has them."""
+        self._ear = Ear(threshold, min_frames, gate=False, detector=detector, hangover_ms=ENDS_AFTER_MS)
         self._before: deque[bytes] = deque(maxlen=BEFORE_MS // FRAME_MS)
         self._frames: list[bytes] = []
 
     def push(self, frame: bytes) -> Began | Ended | None:
         """The next 160 bytes of μ-law; what they tell, mostly nothing."""
-        was_voice = self._detector.is_voice
-        self._detector.update(rms(frame))
+        was_voice = self._ear.detector.is_voice
+        self._ear.is_gated(frame)
+        is_voice = self._ear.detector.is_voice
         if not self._frames:
             self._before.append(frame)
-            if not self._detector.is_voice:
+            if not is_voice:
                 return None
             self._frames.extend(self._before)
             self._before.clear()
             return Began()
         self._frames.append(frame)
-        if was_voice and not self._detector.is_voice:
+        if was_voice and not is_voice:
             silent = ENDS_AFTER_MS // FRAME_MS - BEFORE_MS // FRAME_MS // 2
             return self._end(self._frames[: len(self._frames) - silent])
         if len(self._frames) * FRAME_MS >= MAX_MS:

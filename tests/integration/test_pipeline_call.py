@@ -143,7 +143,7 @@ def test_a_refused_key_leads_to_a_message_at_once() -> None:
         assert report.first_heard_ms < 2500
         assert len(services.served) <= 3, "a refused key is not asked again and again"
         process.wait_for_line(r"KAV-172 .*HTTP 401 invalid_api_key")
-        process.wait_for_line(r"KAV-132")
+        assert "KAV-132" not in process.output(), "that speaks of the Realtime API"
 
 
 def test_a_slow_answer_is_bridged() -> None:

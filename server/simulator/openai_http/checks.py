@@ -197,7 +197,9 @@ def _conversation(messages: list[Any]) -> None:
             function = call.get("function") if isinstance(call, dict) else None
             if not isinstance(function, dict) or not _text(call.get("id")) or call.get("type") != "function":
                 raise Refused(f"Missing required parameter in '{where}.tool_calls'.", f"{where}.tool_calls")
-            if not _text(function.get("name")) or not isinstance(function.get("arguments"), str):
+            if not _TOOL_NAME.fullmatch(str(function.get("name"))) or not isinstance(
+                function.get("arguments"), str
+            ):
                 raise Refused(f"Invalid function in '{where}.tool_calls'.", f"{where}.tool_calls")
             owed.append(call["id"])
     if owed:

@@ -127,13 +127,21 @@ def test_the_floor_doubles_in_about_a_second_and_a_half_of_steady_noise():
     assert 1300 <= frames * FRAME_MS <= 1500
 
 
-@given(levels=st.lists(st.integers(0, 32124), min_size=2, max_size=400))
+@given(levels=st.lists(st.integers(1, 32124), min_size=2, max_size=400))
 @settings(deadline=None)
 def test_the_floor_is_never_above_the_frame_nor_above_what_a_line_can_be(levels):
     floor = NoiseFloor()
     floor.update(20)
     for level in levels:
-        assert 1 <= floor.update(level) <= min(max(level, 1), FLOOR_LIMIT)
+        assert 1 <= floor.update(level) <= min(level, FLOOR_LIMIT)
+
+
+def test_digital_silence_tells_nothing_of_the_lines_noise():
+    """A gate upstream, or a network that sends none of it: the noise comes again as it was."""
+    floor = NoiseFloor()
+    for _ in range(500):
+        noise = floor.update(150)
+    assert floor.update(0) == noise == floor.update(150) == 150
 
 
 def test_a_loud_first_frame_is_not_taken_for_the_lines_noise():

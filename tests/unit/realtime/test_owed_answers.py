@@ -297,3 +297,84 @@ def test_words_that_never_come_are_not_awaited_for_ever():
     talk.wait(11.0)
     talk.caller_says(0.4, "uh-huh", "item_later")
     assert not talk.tx_q.is_held
+
+
+# A session that hears at once what is told again
+
+
+def hears_at_once(talk: Talk, *, ends: bool = True) -> None:
+    """The present session is lost; the next one has told of the caller's words before it is ready."""
+    talk.conversation.session_changed(Commands(Dialect.GA), is_transcribed=True)
+    talk.stage.sent.clear()
+    talk.caller_starts("item_again")
+    if ends:
+        talk.caller_stops("item_again")
+    talk.conversation.session_ready(talk.now_s, is_retold=True, silence_ms=800)
+
+
+def in_an_answer(*, is_audible: bool = False) -> Talk:
+    talk = Talk().opened()
+    talk.caller_says(1.0, "what are your hours?")
+    talk.responds(ms=600, done=False)
+    talk.wait(0.2 if is_audible else 1.0)
+    return talk
+
+
+def test_words_spoken_while_the_session_changed_are_answered_and_nothing_else_is_said():
+    talk = in_an_answer()
+    hears_at_once(talk)
+    assert talk.asked() == [""]
+    talk.responds(ms=500)
+    talk.wait(2.0)
+    assert talk.asked() == [""]
+
+
+def test_who_still_speaks_when_the_session_changed_is_not_spoken_over():
+    talk = in_an_answer()
+    hears_at_once(talk, ends=False)
+    talk.wait(0.4)
+    assert talk.asked() == []
+    talk.caller_stops("item_again")
+    assert talk.asked() == [""]
+
+
+@pytest.mark.parametrize(("words", "asked"), [("are you there?", ""), ("", ENGLISH.continuing)])
+def test_words_over_the_rest_of_the_answer_decide_what_is_said_next(words: str, asked: str):
+    talk = in_an_answer(is_audible=True)
+    hears_at_once(talk)
+    assert talk.asked() == []
+    talk.wait(0.5)
+    talk.caller_words(words, "item_again")
+    talk.wait(2.0)
+    assert talk.asked() == [asked]
+
+
+def test_a_cough_while_the_session_changed_is_not_missed_an_answer():
+    """Its transcript comes late and is empty; a model that says nothing to it is right."""
+    talk = Talk().opened()
+    talk.caller_says(1.0, "what are your hours?")
+    talk.responds(ms=300)
+    talk.wait(2.0)
+    hears_at_once(talk)
+    talk.wait(1.2)
+    talk.caller_words("", "item_again")
+    talk.responds(ms=0)
+    talk.wait(2.0)
+    assert (talk.asked(), talk.stage.failed) == ([""], [])
+
+
+def test_a_short_sound_does_not_silence_the_agent_though_its_end_is_told_late():
+    """A session that tells of an end only after 0.8 s of silence."""
+    talk = Talk().opened()
+    talk.conversation.session_changed(Commands(Dialect.GA), is_transcribed=True)
+    talk.conversation.session_ready(talk.now_s, silence_ms=800)
+    talk.caller_says(1.0, "what are your hours?")
+    talk.responds(ms=5000)
+    talk.wait(1.0)
+    talk.caller_starts("cough")
+    talk.wait(0.9)
+    assert not talk.tx_q.is_held
+    talk.caller_stops("cough")
+    talk.caller_words("", "cough")
+    talk.wait(0.2)
+    assert not talk.tx_q.is_held

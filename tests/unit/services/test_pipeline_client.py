@@ -18,7 +18,8 @@ from server.realtime import events
 from server.realtime.commands import Commands, SessionSettings
 from server.realtime.words import WORDS
 from server.services.chat_deltas import Done, TextDelta, ToolCall
-from server.services.pipeline_client import INAUDIBLE, PipelineClient
+from server.services.pipeline_client import INAUDIBLE, MAX_ANSWER_CHARS, MAX_SENTENCE_MS, PipelineClient
+from server.simulator.openai_http import checks
 
 QUESTION = dtmf("123456789")
 """A second or so of something loud, and the silence that ends an utterance."""
@@ -260,7 +261,98 @@ def test_a_sentence_that_was_made_whole_is_told_whole(call):
     assert call.told() == "המשפט הראשון כאן.|המשפט השני כאן."
 
 
+# What wants an answer
+
+
+def test_who_speaks_before_the_greeting_is_answered_after_it(call):
+    call.client.append_audio(QUESTION + SILENCE * 8 * 100)
+    call.services.hears.append("יש לכם חלה?")
+    call.client.send(call.commands.create_response("say it", verbatim="שלום, המאפייה."))
+    until(lambda: bool(call.of(events.ResponseDone)))
+    call.client.append_audio(SILENCE * 8 * 1200)
+    until(lambda: bool(call.of(events.CallerTranscript)))
+    call.answer(TextDelta("יש."), Done("stop"))
+    assert call.services.spoken == ["שלום, המאפייה.", "יש."]
+
+
+def test_what_is_said_while_an_answer_is_spoken_wants_one_of_its_own(call):
+    call.hear("שאלה")
+    goes_on = green.Signal()
+    call.begin(TWO[0], TWO[1], Done("stop"), voices=[[TTS_SECOND], [goes_on, TTS_SECOND]])
+    until(lambda: bool(call.of(events.AudioDelta)))
+    call.hear("ועוד שאלה")
+    goes_on.set()
+    until(lambda: bool(call.of(events.ResponseDone)))
+    call.answer(TextDelta("הנה."), Done("stop"))
+    assert call.services.spoken[-1] == "הנה."
+
+
+def test_what_an_old_sessions_tool_answered_wants_an_answer(call):
+    call.client.send(call.commands.say_as_caller("יש חלה?"))
+    call.client.send(call.commands.say_as_agent('[tool] check_stock({}) = {"ok": true}'))
+    call.answer(TextDelta("יש."), Done("stop"))
+    assert call.services.spoken == ["יש."]
+
+
+def test_an_answer_that_was_stopped_on_its_way_may_be_asked_for_again(call):
+    call.hear("שאלה")
+    stalls = green.Signal()
+    call.begin(*TWO, voices=[[TTS_SECOND], [stalls]])
+    until(lambda: bool(call.of(events.AudioDelta)))
+    call.client.send(call.commands.cancel_response("resp"))
+    stalls.set()
+    until(lambda: bool(call.of(events.ResponseDone)))
+    call.answer(TextDelta("המשפט השני."), Done("stop"))
+    assert call.services.spoken[-1] == "המשפט השני."
+
+
+def test_a_model_that_says_nothing_may_be_asked_again(call):
+    call.hear("שאלה")
+    call.answer(Done("stop"))
+    call.answer(TextDelta("תשובה."), Done("stop"))
+    assert call.services.spoken == ["תשובה."]
+
+
+# An answer that does not come to its end
+
+
+@pytest.mark.parametrize("reason", ["length", "content_filter"])
+def test_why_an_answer_was_cut_short_is_told(call, reason):
+    call.hear("שאלה")
+    done = call.answer(TextDelta("מה שהספקתי"), Done(reason))
+    assert (done.status, done.reason) == ("incomplete", reason)
+    assert call.services.spoken == ["מה שהספקתי"]
+
+
+def test_an_answer_without_an_end_is_ended(call):
+    call.hear("שאלה")
+    goes_on = (TextDelta("ועוד משפט אחד. " * 100) for _ in range(1000))
+    done = call.answer(*goes_on)
+    assert (done.status, done.reason) == ("incomplete", "max_answer_chars")
+    assert sum(map(len, call.services.spoken)) <= MAX_ANSWER_CHARS
+
+
+def test_a_voice_without_an_end_is_ended(call):
+    call.hear("שאלה")
+    done = call.answer(TextDelta("משפט."), Done("stop"), voices=[[TTS_SECOND] * 1000])
+    assert done.status == "failed" and "does not end" in done.error.message
+    seconds = sum(len(event.payload) for event in call.of(events.AudioDelta)) / 8000
+    assert seconds * 1000 <= MAX_SENTENCE_MS
+
+
 # Tools
+
+
+def test_a_call_made_while_something_is_said_is_told_as_the_service_wants_it(call):
+    call.hear("יש חלה?")
+    lookup = ToolCall("call_1", "check_stock", "{}")
+    call.answer(TextDelta("רגע, אבדוק."), lookup, Done("tool_calls"))
+    call.client.send(call.commands.function_output("call_1", {"ok": True}))
+    call.answer(TextDelta("יש."), Done("stop"))
+    checks.chat({"model": "gpt-4o-mini", "messages": call.services.messages[-1], "stream": True})
+    assert [message["role"] for message in call.services.messages[-1][1:]] == [
+        "user", "assistant", "assistant", "tool",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("given", ["", "call_0"])

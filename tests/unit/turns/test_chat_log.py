@@ -1,4 +1,5 @@
-from server.turns.chat_log import MAX_ITEMS, ChatLog, as_chat_tools
+from server.simulator.openai_http import checks
+from server.turns.chat_log import MAX_CHARS, MAX_ITEMS, ChatLog, as_chat_tools
 
 HELLO = {"role": "system", "content": "be kind"}
 
@@ -69,15 +70,80 @@ def test_half_of_a_call_would_be_refused_and_is_left_out():
     assert said(log) == []
 
 
-def test_who_had_the_last_word():
+def test_what_wants_an_answer_wants_it_until_one_knows_of_it():
     log = ChatLog()
     log.say("user", "hi", "caller_1")
-    assert log.is_unanswered
+    asked = log.asked
     log.say("assistant", "hello", "item_1")
+    assert log.is_unanswered, "that may have been the greeting: the words came before it"
+    log.say("user", "are you open?", "caller_2")
+    log.has_answered(asked)
+    assert log.is_unanswered, "it knew of the first words only"
+    log.has_answered(log.asked)
     assert not log.is_unanswered
     log.called("call_1", "lookup", "{}")
     log.answered("call_1", "{}")
     assert log.is_unanswered
+
+
+def test_what_was_taken_back_wants_no_answer():
+    log = ChatLog()
+    log.say("user", "uh-huh", "caller_1")
+    log.delete("caller_1")
+    assert not log.is_unanswered
+
+
+def test_of_an_earlier_session_only_what_the_agent_did_not_answer_is_asked():
+    log = ChatLog()
+    log.recall("user", "יש חלה?")
+    assert log.is_unanswered
+    log.recall("assistant", "יש")
+    assert not log.is_unanswered
+    log.recall("assistant", '[tool] check_stock({}) = {"ok": true}')
+    assert log.is_unanswered
+
+
+def test_what_is_said_between_a_call_and_its_output_does_not_part_them():
+    """OpenAI refuses every later request of such a conversation."""
+    log = ChatLog()
+    log.say("user", "יש חלה?", "caller_1")
+    log.called("call_1", "check_stock", "{}")
+    log.say("assistant", "רגע, אבדוק.", "item_1")
+    log.say("user", "ומה עם עוגה?", "caller_2")
+    log.answered("call_1", "{}")
+    log.say("assistant", "יש.", "item_2")
+    assert [message["role"] for message in said(log)] == [
+        "user", "assistant", "user", "assistant", "tool", "assistant",
+    ]  # fmt: skip
+    checks.chat({"model": "gpt-4o-mini", "messages": said(log), "stream": True})
+
+
+def test_what_a_second_answer_calls_is_told_after_the_first_ones_output():
+    log = ChatLog()
+    for call_id in ("call_1", "call_2"):
+        log.called(call_id, "lookup", "{}")
+        log.answered(call_id, "{}")
+    assert [message["role"] for message in said(log)] == ["assistant", "tool", "assistant", "tool"]
+
+
+def test_a_name_that_no_function_can_have_does_not_spoil_the_conversation():
+    log = ChatLog()
+    for call_id, name in (("call_1", "multi_tool_use.parallel"), ("call_2", ""), ("call_3", "n" * 100)):
+        log.called(call_id, name, "{}")
+        log.answered(call_id, '{"ok": false}')
+    names = [call["function"]["name"] for message in said(log) for call in message.get("tool_calls", ())]
+    checks.chat({"model": "gpt-4o-mini", "messages": said(log), "stream": True})
+    assert names == ["multi_tool_use_parallel", "unnamed", "n" * 64]
+
+
+def test_long_answers_of_tools_go_when_younger_ones_need_the_room():
+    log = ChatLog()
+    for n in range(4):
+        log.called(f"call_{n}", "lookup", "{}")
+        log.answered(f"call_{n}", "x" * 60_000)
+    log.say("user", "hi", "caller_1")
+    assert sum(len(str(message)) for message in said(log)) < MAX_CHARS
+    assert [message["role"] for message in said(log)] == ["assistant", "tool", "user"]
 
 
 def test_instructions_for_one_answer_come_last():

@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import pytest
 
 from server.turns.tools import ANSWERED_WITHIN_S, MAX_ARGUMENTS_CHARS, ToolCalls, built_in, parse_arguments
@@ -50,3 +53,13 @@ def test_a_tool_that_never_answers_is_answered_for():
 
 def test_an_answer_to_a_call_nobody_made_is_dropped():
     assert not ToolCalls().answered("call_9")
+
+
+def test_the_page_about_tools_has_each_of_ours_with_all_its_arguments():
+    page = (Path(__file__).resolve().parents[3] / "docs" / "tools.md").read_text("utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*)$", page, re.MULTILINE))
+    for tool in built_in(["משרד"]):
+        arguments = rows[tool.name].split(" | ")[0]
+        names = set(tool.parameters["properties"])
+        assert {name for name in re.findall(r"`(\w+)`", arguments) if name in names} == names
+        assert names or arguments == "none"
