@@ -103,9 +103,8 @@ class AudioTrail:
         """The item was interrupted: its sum would be that of what nobody heard."""
         self._items.pop(item_id, None)
 
-    def voice(self, level: int, threshold: int) -> None:
+    def voice(self, level: int, threshold: int, now_s: float) -> None:
         """The caller began to speak; said once in two seconds."""
-        now_s = time.monotonic()
         if now_s - self._voice_said_at >= VOICE_EVERY_S:
             self._voice_said_at = now_s
             log.info("[REAL_VOICE] rms=%d > %d (voice detected) call_sid=%s", level, threshold, self._tag)

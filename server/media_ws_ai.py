@@ -49,6 +49,7 @@ from server.turns.leaving import Transfer
 log = logging.getLogger(__name__)
 
 CHUNKS_A_TURN = 16
+SHOWN_CHARS = 400
 OVERTIME_S = 20.0
 END_OF_TURN = SILENCE * (1000 * BYTES_PER_MS)
 """What a caller whose line broke was saying ends here, for the model too."""
@@ -123,11 +124,11 @@ class RealtimeMode:
                 session.client.append_audio(heard.payload)
 
     def _on_voice(self) -> None:
-        ear = self._ear
+        ear, now_s = self._ear, time.monotonic()
         if ear.has_started:
-            self._trail.voice(ear.rms, ear.detector.threshold)
+            self._trail.voice(ear.rms, ear.detector.threshold, now_s)
         if self._conversation is not None:
-            self._conversation.voice(ear.voiced_ms, ear.detector.quiet_ms, time.monotonic())
+            self._conversation.voice(ear.voiced_ms, ear.detector.quiet_ms, now_s)
 
     def on_dtmf(self, digit: str) -> None:
         """Keys are collected while they follow each other, then chosen from the menu or told to the model."""
@@ -340,7 +341,7 @@ class RealtimeMode:
         if self._fallback is not None:
             self._fallback.works(time.monotonic())
         self._trail.asked()
-        self._conversation.session_ready(time.monotonic(), is_retold=is_retold)
+        self._conversation.session_ready(time.monotonic(), is_retold=is_retold, silence_ms=session.silence_ms)
 
     def _use(self, session: ModelSession) -> bool:
         """From now on; the sound of what nobody took in goes to it first, and true if there was any."""
@@ -359,10 +360,10 @@ class RealtimeMode:
                 if not self._conversation.is_abandoned(event.response_id):
                     self._trail.came(event.item_id, len(event.payload))
             case events.AgentTranscript():
-                log.info("[REALTIME] AI said: %s call_sid=%s", clean(mask_numbers(event.text)), self._tag)
+                log.info("[REALTIME] AI said: %s call_sid=%s", _shown(event.text), self._tag)
             case events.CallerTranscript():
-                words = clean(mask_numbers(event.text or ""))
-                log.debug("[REALTIME] caller said: %s call_sid=%s", words, self._tag)
+                if log.isEnabledFor(logging.DEBUG):
+                    log.debug("[REALTIME] caller said: %s call_sid=%s", _shown(event.text or ""), self._tag)
             case events.Unknown():
                 if count_unknown(self._services.counters, event.type):
                     log.warning("[REALTIME] unknown event type: %s call_sid=%s", clean(event.type), self._tag)
@@ -429,3 +430,8 @@ class RealtimeMode:
         if self._conversation is None or self._conversation.is_abandoned(response_id):
             return False
         return self._voice.take_plain(item_id, payload)
+
+
+def _shown(words: str) -> str:
+    """What somebody said, as a log line may show it: its beginning, and no telephone number."""
+    return clean(mask_numbers(words[:SHOWN_CHARS]))

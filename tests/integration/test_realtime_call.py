@@ -64,6 +64,27 @@ def test_line_noise_reaches_the_model_as_silence_and_starts_no_turn(tmp_path: Pa
         assert not model.of_type("out", "input_audio_buffer.speech_started")
 
 
+@pytest.mark.parametrize(
+    ("settings", "clip", "heard"),
+    [
+        ({}, "hebrew_question", r"\[REAL_VOICE\] rms=\d+ > 200 \(voice detected\)"),
+        ({"VOICE_THRESHOLD": "1000"}, "hebrew_question", r"\[REAL_VOICE\] rms=\d+ > 1000 "),
+        ({"VOICE_THRESHOLD": "9000"}, "hebrew_question", ""),
+        ({"MIN_CONSECUTIVE_VOICE_FRAMES": "50"}, "hebrew_question", ""),
+        ({}, "noise/hebrew_faint", ""),
+        ({"VOICE_DETECTOR": "webrtc"}, "noise/hebrew_faint", r"\[REAL_VOICE\] rms=\d+ > 100 "),
+    ],
+)
+def test_what_counts_as_a_voice_is_set_by_its_variables(
+    tmp_path: Path, settings: dict[str, str], clip: str, heard: str
+) -> None:
+    with model_server(tmp_path, [[]]) as model, gateway(model, **settings) as process:
+        make_call(process, speech(clip), hangup_after_s=5.0).run()
+        process.wait_for_line("WS_END")
+        assert bool(re.search(r"\[REAL_VOICE\]", process.output())) == bool(heard)
+        assert re.search(heard, process.output())
+
+
 def test_a_healthy_call_leaves_its_lines(tmp_path: Path) -> None:
     with model_server(tmp_path, [[say("human_command")]]) as model:
         with gateway(model, REALTIME_VOICE="shimmer", GREETING="שלום, כאן המאפייה") as process:

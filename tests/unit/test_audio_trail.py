@@ -134,3 +134,11 @@ def test_items_that_never_end_do_not_fill_the_memory():
     assert len(trail._items) == MAX_ITEMS
     assert trail.knows(f"item_{10 * MAX_ITEMS - 1}")
     assert not trail.knows("item_0")
+
+
+def test_a_voice_is_told_once_in_two_seconds(lines):
+    trail = AudioTrail("CA012345", traces_all=True)
+    for tenths in range(45):
+        trail.voice(810 + tenths, 200, 100.0 + tenths / 10)
+    told = [f"[REAL_VOICE] rms={rms} > 200 (voice detected) call_sid=CA012345" for rms in (810, 830, 850)]
+    assert lines() == told
