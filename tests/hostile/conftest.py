@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from server.simulator.load.conduct import raise_file_limit
 from tests.hostile.steady_call import SteadyCall
 from tests.integration.gunicorn_process import GunicornProcess
 from tests.integration.raw_websocket import Signer, metric, post, sid, start_call
@@ -32,6 +33,8 @@ MAX_WAIT_MS = 250.0
 gateway's own buffers hide. The percentiles at the end are what is aimed at."""
 MAX_P99_MS = 40.0
 """Two frames; a machine of its own keeps to a quarter of that."""
+MAX_P99_OF_QUIET = 5.0
+"""On a machine that is slow by itself the limit is so many times the p99 of a second without an attack."""
 _NUMBER = re.compile(r"\+?972\d{9}\b")
 
 
@@ -49,6 +52,7 @@ class Watched:
     worst_ms: dict[str, float] = field(default_factory=dict)
     """By case."""
     allowed_growth_bytes: int = MAX_GROWTH_BYTES
+    allowed_wait_ms: float = MAX_WAIT_MS
     read_to: int = 0
     """How much of the output has been judged."""
 
@@ -69,7 +73,7 @@ class Watched:
         assert report.out_of_order == 0
         assert self.process.worker_pids() == [self.worker_pid]
         self._judge_output()
-        assert report.worst_ms < MAX_WAIT_MS
+        assert report.worst_ms < self.allowed_wait_ms
         assert self._grown_since(before) < self.allowed_growth_bytes
 
     def _start_another_call(self) -> None:
@@ -110,6 +114,9 @@ class Watched:
                 f"not a log line: {line!r}"
             )
 
+    def max_p99_ms(self) -> float:
+        return max(MAX_P99_MS, MAX_P99_OF_QUIET * _percentile(self.quiet_ms, 0.99))
+
 
 def _percentile(values: list[float], share: float) -> float:
     ordered = sorted(values)
@@ -130,21 +137,23 @@ def _watched(process: GunicornProcess, signer: Signer | None) -> Iterator[Watche
         yield watched
     finally:
         watched.steady.end()
-    assert _percentile(watched.latencies_ms, 0.99) < MAX_P99_MS
+    assert _percentile(watched.latencies_ms, 0.99) < watched.max_p99_ms()
 
 
 _all: list[Watched] = []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def _open_gateway() -> Iterator[Watched]:
+    raise_file_limit()
     env = {"ECHO_TEST": "1", "OPENAI_API_KEY": API_KEY}
     with GunicornProcess(env=env) as process:
         yield from _watched(process, None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def _signed_gateway() -> Iterator[Watched]:
+    raise_file_limit()
     env = {
         "ECHO_TEST": "1",
         "OPENAI_API_KEY": API_KEY,

@@ -89,23 +89,21 @@ LIVE: dict[str, tuple[Callable[[EchoCall], int], int, float]] = {
 
 @pytest.fixture(scope="module")
 def patience(_open_gateway: Watched) -> Iterator[dict[str, Future[tuple[int, float]]]]:
-    """All of them at once: name -> close code and seconds."""
-    port = _open_gateway.process.port
+    """All of them at once, by name."""
+    with ThreadPoolExecutor(len(UNSTARTED) + len(LIVE)) as threads:
+        port = _open_gateway.process.port
+        yield {name: threads.submit(_try, port, name) for name in (*UNSTARTED, *LIVE)}
 
-    def unstarted(run: Callable[[RawWebSocket], int]) -> tuple[int, float]:
+
+def _try(port: int, name: str) -> tuple[int, float]:
+    """Close code and seconds."""
+    if name in UNSTARTED:
         with RawWebSocket.open(port) as ws:
             started_at = time.monotonic()
-            return run(ws), time.monotonic() - started_at
-
-    def live(run: Callable[[EchoCall], int]) -> tuple[int, float]:
-        with start_call(port) as call:
-            started_at = time.monotonic()
-            return run(call), time.monotonic() - started_at
-
-    with ThreadPoolExecutor(len(UNSTARTED) + len(LIVE)) as threads:
-        futures = {name: threads.submit(unstarted, case[0]) for name, case in UNSTARTED.items()}
-        futures |= {name: threads.submit(live, case[0]) for name, case in LIVE.items()}
-        yield futures
+            return UNSTARTED[name][0](ws), time.monotonic() - started_at
+    with start_call(port) as call:
+        started_at = time.monotonic()
+        return LIVE[name][0](call), time.monotonic() - started_at
 
 
 def test_a_caller_who_never_reads_is_cut_off(gateway: GunicornProcess, patience: object) -> None:
@@ -140,6 +138,7 @@ def test_1000_silent_sockets_leave_the_others_their_room(
     statuses: dict[int, int] = {}
     try:
         with start_call(gateway.port) as call:
+            began_at = time.monotonic()
             for _ in range(1000):
                 sock = tcp(gateway.port)
                 sockets.append(sock)
@@ -147,7 +146,9 @@ def test_1000_silent_sockets_leave_the_others_their_room(
                 status = read_answer(sock)[0].status
                 statuses[status] = statuses.get(status, 0) + 1
             assert set(statuses) == {101, 503}
-            assert UNSTARTED_LIMIT - 3 <= statuses[101] <= UNSTARTED_LIMIT
+            assert statuses[101] >= UNSTARTED_LIMIT - 3
+            if time.monotonic() - began_at < 4.5:  # later the first of them have made room for others
+                assert statuses[101] <= UNSTARTED_LIMIT
             started_at = time.monotonic()
             incoming_call(gateway.port, "CA_in_the_crowd")
             assert time.monotonic() - started_at < 0.5
@@ -198,9 +199,14 @@ def test_400_calls_one_after_the_other_leave_nothing(gateway: GunicornProcess) -
 
 @pytest.mark.parametrize("name", [*UNSTARTED, *LIVE])
 def test_a_peer_that_does_nothing_is_not_waited_for(
-    gateway: GunicornProcess, patience: dict[str, Future[tuple[int, float]]], name: str
+    gateway: GunicornProcess,
+    patience: dict[str, Future[tuple[int, float]]],
+    name: str,
+    request: pytest.FixtureRequest,
 ) -> None:
+    """What all of them together gave is judged once: who is asked for again is tried again, alone."""
     _, code, deadline_s = {**UNSTARTED, **LIVE}[name]
-    got, took_s = patience[name].result(LONGEST_S)
+    is_again = getattr(request.node, "execution_count", 1) > 1
+    got, took_s = _try(gateway.port, name) if is_again else patience[name].result(LONGEST_S)
     assert got == code
-    assert deadline_s - 0.2 < took_s < deadline_s + 2
+    assert deadline_s - 0.5 < took_s < deadline_s + 2

@@ -5,6 +5,7 @@ Variables: SPEECH_URL, the simulated service's; SPEECH_CA, the file of its autho
 
 from __future__ import annotations
 
+import gc
 import os
 import ssl
 import time
@@ -172,3 +173,7 @@ def ask(what: str) -> dict[str, Any]:
     except SpeechError as error:
         fault = error.fault_id
     return {"answer": answer, "fault": fault, "seconds": time.monotonic() - began_at, **ticker.stop()}
+
+
+gc.collect()
+gc.freeze()  # as server.main does: a collection of all that was imported would hold the hub

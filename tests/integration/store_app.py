@@ -6,6 +6,7 @@ STORE_DATABASE_URL, STORE_REDIS_URL, STORE_PREFIX; STORE_MAX_FILE_BYTES makes ev
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
@@ -97,10 +98,13 @@ def make_app() -> App:
     if limit := os.environ.get("STORE_MAX_FILE_BYTES"):
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
     logs.configure("info", green.start_native_thread)
-    return App(
+    made = App(
         open_store(
             os.environ.get("STORE_DATABASE_URL", "sqlite://"),
             os.environ.get("STORE_REDIS_URL", ""),
             key_prefix=os.environ.get("STORE_PREFIX", "kav-test:"),
         )
     )
+    gc.collect()
+    gc.freeze()  # as server.main does: a collection of all that was imported would hold the hub
+    return made

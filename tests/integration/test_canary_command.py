@@ -19,9 +19,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from server.cli.canary import canary
-from server.simulator.load import certificates
+from server.simulator.load.certificates import Certificates
 from tests.integration.calls import eventually, gateway, model_server
 from tests.integration.gunicorn_process import ROOT, GunicornProcess, http_status
+from tests.integration.papers import make_papers
 from tests.integration.tiny_gateway import FarStream, TinyGateway, closed_port, tone
 
 TOKEN, OTHER_TOKEN = "0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"
@@ -125,7 +126,7 @@ def test_an_interrupt_ends_politely(demo: GunicornProcess, number: signal.Signal
 def test_an_interrupted_call_is_hung_up_and_proves_nothing(demo: GunicornProcess) -> None:
     before = len(re.findall("WS_CONNECTED", demo.output()))
     process = start(demo.base_url, "--greeting-at-least", "20")
-    eventually(lambda: len(re.findall("WS_CONNECTED", demo.output())) > before, 5.0)
+    eventually(lambda: len(re.findall("WS_CONNECTED", demo.output())) > before, 20.0)
     stops = demo.output().count("reason=stop")
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=10)
@@ -222,7 +223,7 @@ def test_a_full_gateway_is_told_and_not_called(tiny: TinyGateway) -> None:
 def test_a_draining_gateway_is_told(tmp_path: Path) -> None:
     with gateway() as process:
         caller = start(process.base_url, "--greeting-at-least", "20")  # keeps the process in its drain
-        process.wait_for_line("WS_CONNECTED")
+        process.wait_for_line("sent media frame to Twilio", 20.0)
         process.terminate()
         eventually(lambda: http_status(process.port, "/readyz") == 503, 5.0)
         result = shell(process.base_url)
@@ -333,17 +334,17 @@ def _pump(source: socket.socket, target: socket.socket) -> None:
 
 
 @pytest.fixture(scope="module")
-def papers(tmp_path_factory: pytest.TempPathFactory) -> certificates.Certificates:
-    return certificates.make(tmp_path_factory.mktemp("papers"))
+def papers(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return make_papers(tmp_path_factory.mktemp("papers"))
 
 
-def trusting(papers: certificates.Certificates) -> dict[str, str]:
+def trusting(papers: Certificates) -> dict[str, str]:
     """As on a machine that knows this authority: for the webhooks and for the stream."""
     return {"REQUESTS_CA_BUNDLE": str(papers.ca), "SSL_CERT_FILE": str(papers.ca)}
 
 
 @pytest.fixture(scope="module")
-def secure(papers: certificates.Certificates) -> Iterator[tuple[TlsFront, GunicornProcess]]:
+def secure(papers: Certificates) -> Iterator[tuple[TlsFront, GunicornProcess]]:
     port = closed_port()
     with gateway(PUBLIC_BASE_URL=f"https://127.0.0.1:{port}", TWILIO_AUTH_TOKEN=TOKEN) as process:
         with TlsFront(process.port, papers.certificate, papers.key, port) as front:
@@ -359,7 +360,7 @@ def run(*arguments: str, env: dict[str, str]) -> tuple[int, str]:
 
 @pytest.mark.parametrize("scheme", ["https", "wss"])
 def test_tls_from_end_to_end(
-    secure: tuple[TlsFront, GunicornProcess], papers: certificates.Certificates, scheme: str
+    secure: tuple[TlsFront, GunicornProcess], papers: Certificates, scheme: str
 ) -> None:
     front, _ = secure
     code, output = run(
@@ -377,7 +378,7 @@ def test_an_authority_that_nobody_knows_is_11237(secure: tuple[TlsFront, Gunicor
 
 
 def test_a_certificate_of_another_host_is_11235(
-    secure: tuple[TlsFront, GunicornProcess], papers: certificates.Certificates
+    secure: tuple[TlsFront, GunicornProcess], papers: Certificates
 ) -> None:
     code, output = run(f"https://localhost:{secure[0].port}", env=trusting(papers))
     assert code == 3
@@ -386,7 +387,7 @@ def test_a_certificate_of_another_host_is_11235(
 
 
 def test_an_expired_certificate_is_11236(
-    secure: tuple[TlsFront, GunicornProcess], papers: certificates.Certificates
+    secure: tuple[TlsFront, GunicornProcess], papers: Certificates
 ) -> None:
     folder = papers.ca.parent
     command = "openssl x509 -req -in server.pem -CA ca.pem -CAkey ca.key -set_serial 2 -days -1"
@@ -406,7 +407,7 @@ def test_a_port_without_tls_is_11220(demo: GunicornProcess) -> None:
 
 
 def test_a_stream_whose_certificate_is_refused_is_31910(
-    secure: tuple[TlsFront, GunicornProcess], papers: certificates.Certificates
+    secure: tuple[TlsFront, GunicornProcess], papers: Certificates
 ) -> None:
     """The webhook is trusted, the stream's address is not."""
     env = {"REQUESTS_CA_BUNDLE": str(papers.ca), "TWILIO_AUTH_TOKEN": TOKEN}

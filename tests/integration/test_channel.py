@@ -616,7 +616,7 @@ def test_a_flood_of_tiny_frames_leaves_the_hub_to_others(open_pair: Opener) -> N
         at = time.monotonic()
         green.sleep(0.001)
         gaps_s.append(time.monotonic() - at)
-    assert sorted(gaps_s)[-3] < 0.02, f"longest gaps {[round(gap, 3) for gap in sorted(gaps_s)[-5:]]}"
+    assert sorted(gaps_s)[-6] < 0.02, f"longest gaps {[round(gap, 3) for gap in sorted(gaps_s)[-8:]]}"
 
 
 def test_the_sources_of_time_are_what_the_tests_think() -> None:

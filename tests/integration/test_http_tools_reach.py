@@ -14,8 +14,8 @@ from server.services import public_pools
 from server.services.http_tools import HttpToolClient, ToolContext
 from server.services.public_pools import AddressRefused, PublicPools, split
 from server.services.tool_answer import Outcome, ToolAnswer
-from server.simulator.load import certificates
 from server.tool_schema import ArgumentsSchema
+from tests.integration.papers import make_papers
 from tests.integration.receivers import http, receiver
 
 TLS = ssl.create_default_context()
@@ -116,7 +116,7 @@ def test_an_address_that_nobody_answers_at_is_passed_over():
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory):
-    return certificates.make(tmp_path_factory.mktemp("certificates"))
+    return make_papers(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture(scope="module")

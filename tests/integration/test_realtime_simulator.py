@@ -302,12 +302,12 @@ class TestFaults:
                 client.receive()
 
     def test_drop_resets_the_connection(self, serve: Any) -> None:
-        with Client(serve("drop=0.2").url) as client:
+        with Client(serve("drop=1.0").url) as client:
             client.configure()
             started = time.monotonic()
             with pytest.raises(ConnectionResetError):
                 client.receive()
-            assert 0.1 < time.monotonic() - started < 1.0
+            assert 0.3 < time.monotonic() - started < 3.0
 
     def test_close_and_session_expired(self, serve: Any) -> None:
         with Client(serve("close=1011").url) as client:
@@ -525,8 +525,10 @@ while json.loads(talker.recv())["type"] != "response.done":
 assert json.loads(idler.recv())["type"] == "session.created"
 assert server.sessions_open == 3
 lost.sock.close()
-time.sleep(0.2)
-assert server.sessions_open == 2
+until = time.monotonic() + 5
+while server.sessions_open != 2:
+    assert time.monotonic() < until, "a client that is gone keeps its session"
+    time.sleep(0.01)
 stopping = threading.Thread(target=server.stop)
 started = time.monotonic()
 stopping.start()

@@ -217,7 +217,7 @@ def test_an_ill_redis_is_told_once_and_costs_no_call(proxy: FaultProxy, prefix: 
 
         def while_ill(number: int) -> None:
             ILLS[ill](proxy)
-            assert process.ask("put", sid=f"CA{number}", n=100)[0] < 50
+            assert process.ask("put", sid=f"CA{number}", n=100)[0] < 200
             for wanted in (f"CA{number}-50", f"CA{number}-51", "CAunknown", "CAbefore"):
                 is_there, ms = process.ask("take", sid=wanted)
                 longest_ms.append(ms)
@@ -227,7 +227,7 @@ def test_an_ill_redis_is_told_once_and_costs_no_call(proxy: FaultProxy, prefix: 
 
         seen_ms = lateness_ms(process, while_ill)
         assert min(seen_ms) < HUB_MS, seen_ms
-        assert max(longest_ms) < TAKE_S * 1000 + 150
+        assert max(longest_ms) < TAKE_S * 1000 + 1000
         assert process.output().count("KAV-186") == 1
         assert "Traceback" not in process.output()
         assert process.ask("flush")

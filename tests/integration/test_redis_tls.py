@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.fault_proxy import FaultProxy
+from tests.integration.papers import need_openssl
 from tests.integration.store_process import HUB_MS, StoreProcess, lateness_ms, until
 from tests.integration.tiny_gateway import closed_port
 
@@ -25,9 +26,9 @@ class TlsRedis:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsRedis]:
-    for command in ("redis-server", "openssl"):
-        if shutil.which(command) is None:
-            pytest.skip(f"there is no {command}")
+    if shutil.which("redis-server") is None:
+        pytest.skip("there is no redis-server")
+    need_openssl()
     folder = tmp_path_factory.mktemp("redis")
     key, certificate = folder / "key.pem", folder / "certificate.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=redis"]

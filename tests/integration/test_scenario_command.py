@@ -170,7 +170,7 @@ def test_with_an_address_only_that_gateway_is_called_and_signed_for(tmp_path: Pa
         signed = shell("--scenario", tmp_path, gateway.base_url, env={"TWILIO_AUTH_TOKEN": token})
         assert signed.returncode == 0, signed.stdout + signed.stderr
         unsigned = shell("--scenario", tmp_path, gateway.base_url)
-        assert unsigned.returncode == 1
+        assert unsigned.returncode == 4
         assert "the gateway refused the call with 403" in unsigned.stdout
         assert gateway.output().count("WS_CONNECTED") == 1
 

@@ -94,7 +94,7 @@ def test_behind_another_processs_lock_the_hub_is_free_and_nothing_is_lost(
 
     seen_ms = lateness_ms(process, under_lock)
     assert min(seen_ms) < HUB_MS, seen_ms
-    assert max(took_ms) < 600
+    assert max(took_ms) < 1500, "the lock lasts two seconds"
     assert process.ask("flush")
     assert len(parked_sids(path)) == 999 * len(seen_ms) + 1
     assert len(process.ask("messages")) == len(seen_ms)

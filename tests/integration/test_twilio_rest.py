@@ -19,9 +19,10 @@ from server.config import Settings
 from server.errors import CallIsGone, TwilioRestError
 from server.services import twilio_rest
 from server.services.twilio_rest import TwilioRest, Update
-from server.simulator.load import certificates
+from server.simulator.load.certificates import Certificates
 from server.simulator.twilio.live_call import EndCall, NewTwiml
 from server.simulator.twilio.rest_server import RestServer
+from tests.integration.papers import make_papers
 from tests.integration.tiny_gateway import closed_port
 
 CALL = "CA" + "1" * 32
@@ -251,12 +252,12 @@ def test_a_host_that_does_not_exist_is_unreachable():
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> certificates.Certificates:
-    return certificates.make(tmp_path)
+def made(tmp_path: Path) -> Certificates:
+    return make_papers(tmp_path)
 
 
 @pytest.fixture
-def secure_twilio(made: certificates.Certificates) -> Iterator[RestServer]:
+def secure_twilio(made: Certificates) -> Iterator[RestServer]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(made.certificate, made.key)
     with RestServer(tls=context) as server:
@@ -265,7 +266,7 @@ def secure_twilio(made: certificates.Certificates) -> Iterator[RestServer]:
 
 
 def test_over_tls_nothing_is_read_from_disk_once_the_client_is_made(
-    secure_twilio: RestServer, made: certificates.Certificates, monkeypatch: pytest.MonkeyPatch
+    secure_twilio: RestServer, made: Certificates, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("SSL_CERT_FILE", os.fspath(made.ca))
     rest = client(secure_twilio)

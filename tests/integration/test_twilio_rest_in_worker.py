@@ -13,10 +13,10 @@ from urllib.request import urlopen
 
 import pytest
 
-from server.simulator.load import certificates
 from server.simulator.twilio.rest_server import RestServer
 from tests.integration.calls import eventually
 from tests.integration.gunicorn_process import GunicornProcess
+from tests.integration.papers import make_papers
 
 APP = "tests.integration.rest_worker_app:app"
 CALL = "CA" + "1" * 32
@@ -91,7 +91,7 @@ def test_after_each_kind_of_end_the_next_request_goes_well():
 
 
 def test_over_tls_it_works_in_a_worker_as_well(tmp_path: Path):
-    made = certificates.make(tmp_path)
+    made = make_papers(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(made.certificate, made.key)
     with RestServer(tls=context) as twilio, worker(twilio, SSL_CERT_FILE=os.fspath(made.ca)) as process:

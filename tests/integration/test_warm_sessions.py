@@ -15,11 +15,12 @@ from statistics import median
 import pytest
 
 from server.services.warm_sessions import APART_S
-from server.simulator.load.certificates import Certificates, NoCertificate, make
+from server.simulator.load.certificates import Certificates
 from server.simulator.load.legs import Loop
 from server.simulator.load.model_side import ModelServer, Session
 from server.simulator.load.tally import Tally
 from tests.integration.calls import eventually
+from tests.integration.papers import make_papers
 from tests.integration.slow_model import SlowModel
 from tests.integration.warm_pool import QUICK, Pool, model, pool
 
@@ -34,10 +35,7 @@ class Nobody:
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    try:
-        return make(tmp_path_factory.mktemp("authority"))
-    except NoCertificate as error:
-        pytest.skip(str(error))
+    return make_papers(tmp_path_factory.mktemp("authority"))
 
 
 @contextmanager
