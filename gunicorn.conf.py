@@ -51,15 +51,16 @@ def on_starting(server):
 
 
 def _check_settings():
-    """End with status 2 and one message when the variables contradict each other.
+    """End with status 2 and one message when the variables or the businesses' file cannot be used.
 
     In the arbiter, before it listens: a worker that fails would only be started again.
     """
+    from server.businesses_file import read_businesses
     from server.config import Settings
     from server.errors import ConfigError
 
     try:
-        Settings.from_env(os.environ)
+        read_businesses(Settings.from_env(os.environ))
     except ConfigError as error:
         print(error, file=sys.stderr)
         sys.exit(2)

@@ -1,6 +1,6 @@
 """What does a caller hear when something breaks, and after how long? Prints the tables of docs/faults.md.
 
-    python -m bench.faults                       # every case three times, about ten minutes
+    python -m bench.faults                       # every case three times, about fifteen minutes
     python -m bench.faults --only reset --runs 10
     python -m bench.faults --write               # puts the tables into docs/faults.md
 
@@ -125,15 +125,21 @@ def write(text: str) -> None:
     DOCUMENT.write_text(f"{whole[:before]}\n\n{text}\n\n{whole[after:]}", "utf-8")
 
 
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 1000")
+    return int(text)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench.faults",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--runs", type=int, default=3, help="calls of each case (3)")
+    parser.add_argument("--runs", type=_count, default=3, help="calls of each case (3)")
     parser.add_argument("--only", action="append", metavar="NAME", help="this case alone; may be repeated")
-    parser.add_argument("--jobs", type=int, default=3, help="calls at a time, each with its gateway (3)")
+    parser.add_argument("--jobs", type=_count, default=3, help="calls at a time, each with its gateway (3)")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/faults.md")
     options = parser.parse_args(arguments)
     names = [case.name for cases in CASES.values() for case in cases]
@@ -142,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.write and options.only:
         parser.error("--write is for all cases")
     known_clips()
-    with processes.none_left_behind(), ThreadPoolExecutor(max(1, options.jobs)) as pool:
+    with processes.none_left_behind(), ThreadPoolExecutor(options.jobs) as pool:
         running = {
             title: [
                 (case, [pool.submit(play, case, run) for run in range(options.runs)])

@@ -20,6 +20,7 @@ from server.config_defaults import DEFAULT_GREETING, DEFAULT_INSTRUCTIONS, SHUTD
 from server.config_shutdowns import shutdown_warning
 from server.config_values import (
     choice,
+    exact_web_url,
     flag,
     number,
     phone_number,
@@ -57,7 +58,7 @@ PLATFORM_HOSTS = (
 
 LATER = {
     "RECORD_CALLS": "this version records nothing",
-    "RETENTION_DAYS": "this version keeps nothing",
+    "RETENTION_DAYS": "this version keeps messages until you delete them (docs/stored-data.md)",
 }
 """Known names without effect yet: set, they are told so instead of being ignored in silence."""
 
@@ -222,7 +223,7 @@ class Settings:
         "NOTIFY_NUMBER", "", phone_number, "Gets a text message for each message a caller leaves."
     )
     notify_url: str = _variable(
-        "NOTIFY_URL", "", web_url, "Gets a signed POST for each message a caller leaves."
+        "NOTIFY_URL", "", exact_web_url, "Gets a signed POST for each message a caller leaves."
     )
     twilio_api_url: str = _variable(
         "TWILIO_API_URL",
@@ -241,7 +242,7 @@ class Settings:
         "REDIS_URL",
         "",
         str.strip,
-        "Where interrupted calls wait for another process, if files do not outlive a restart.",
+        "Keeps messages and interrupted calls where files do not outlive a restart, as on Heroku.",
         is_secret=True,
     )
     web_concurrency: int = _variable(

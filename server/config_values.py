@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 
@@ -54,7 +54,7 @@ def public_base_url(text: str) -> str:
     if not text.rstrip("/"):
         return ""
     parts = urlsplit(text if "://" in text else f"https://{text}")
-    if parts.scheme not in ("http", "https") or not _is_host(parts.netloc) or parts.query or parts.fragment:
+    if parts.scheme not in ("http", "https") or not _is_host(parts) or parts.query or parts.fragment:
         raise ValueError("not an address such as https://my-app.example")
     return f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
 
@@ -62,19 +62,31 @@ def public_base_url(text: str) -> str:
 def web_url(text: str) -> str:
     """An http or https address that requests go to; a trailing slash is taken away."""
     parts = urlsplit(text.strip())
-    if parts.scheme not in ("http", "https") or not _is_host(parts.netloc):
+    if parts.scheme not in ("http", "https") or not _is_host(parts):
         raise ValueError("not an address such as https://my-app.example/path")
     return parts.geturl().rstrip("/")
+
+
+def exact_web_url(text: str) -> str:
+    """The same to the letter: to somebody else's server a slash at the end may matter."""
+    web_url(text)
+    return text.strip()
 
 
 def realtime_url(text: str) -> str:
     parts = urlsplit(text.strip() if "://" in text else f"wss://{text.strip()}")
     scheme = {"https": "wss", "http": "ws"}.get(parts.scheme, parts.scheme)
-    if scheme not in ("ws", "wss") or not _is_host(parts.netloc):
+    if scheme not in ("ws", "wss") or not _is_host(parts):
         raise ValueError("not an address such as wss://api.openai.com/v1/realtime")
     return parts._replace(scheme=scheme, path=parts.path.rstrip("/")).geturl()
 
 
-def _is_host(netloc: str) -> bool:
+def _is_host(parts: SplitResult) -> bool:
     """A host, with a port or without; not half of an address."""
-    return bool(netloc) and netloc[0] != ":" and netloc[-1] != ":" and not re.search(r"\s", netloc)
+    netloc = parts.netloc
+    if not netloc or netloc[0] == ":" or netloc[-1] == ":" or re.search(r"\s", netloc):
+        return False
+    try:
+        return parts.port != 0  # reading it raises ValueError for what is no port
+    except ValueError:
+        return False

@@ -15,6 +15,8 @@ from typing import Any
 
 import click
 
+from server.cli.seconds import Seconds
+
 NAMES = ("gateway", "node", "asyncio", "relay")
 
 
@@ -30,7 +32,7 @@ def _counts(_ctx: click.Context, _param: click.Parameter, value: str) -> list[in
 
 
 def _names(_ctx: click.Context, _param: click.Parameter, value: str | None) -> list[str]:
-    names = value.split(",") if value else []
+    names = [] if value is None else value.split(",")
     for name in names:
         if name not in NAMES:
             raise click.BadParameter(f"{name!r} is none of {', '.join(NAMES)}")
@@ -43,7 +45,7 @@ def _names(_ctx: click.Context, _param: click.Parameter, value: str | None) -> l
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(1, 3600),
+    type=Seconds(1, 3600),
     default=20.0,
     show_default=True,
     metavar="S",

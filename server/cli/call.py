@@ -16,6 +16,7 @@ from click.core import ParameterSource
 from server.audio.g711 import BYTES_PER_MS, SILENCE, ms
 from server.audio.wav import read_ulaw, write_pcm16
 from server.cli.gateway_url import public_url_of, webhook_url
+from server.cli.seconds import DAY_S, Seconds
 from server.cli.terminal import speak_utf8
 from server.errors import AudioFileError
 
@@ -37,6 +38,8 @@ def _keys(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...])
     for value in values:
         if (match := _DTMF.fullmatch(value)) is None:
             raise click.BadParameter(f"{value!r} is no KEYS@SECONDS; write for example --dtmf 12#@3.5")
+        if float(match[2]) > DAY_S:
+            raise click.BadParameter(f"{value!r} is later than a call can last")
         found.append((match[1], float(match[2])))
     return found
 
@@ -47,7 +50,7 @@ def _keys(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...])
     "--wav", type=click.Path(path_type=Path), help="What the caller says: 8 kHz mono WAV, or .ulaw."
 )
 @click.option(
-    "--seconds", type=click.FloatRange(0), default=3.0, show_default=True, help="Of silence without --wav."
+    "--seconds", type=Seconds(most=3600), default=3.0, show_default=True, help="Of silence without --wav."
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Save what the caller heard as WAV.")
 @click.option(
@@ -63,14 +66,14 @@ def _keys(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...])
 )
 @click.option(
     "--speak-at",
-    type=click.FloatRange(0),
+    type=Seconds(),
     metavar="S",
     help="Begin then, over whatever is said; without it, when the agent has spoken first (or 3 s in vain).",
 )
-@click.option("--hangup-after", type=click.FloatRange(0), metavar="S", help="Hang up then, whatever goes on.")
+@click.option("--hangup-after", type=Seconds(), metavar="S", help="Hang up then, whatever goes on.")
 @click.option(
     "--quiet-after",
-    type=click.FloatRange(0),
+    type=Seconds(),
     default=1.5,
     show_default=True,
     metavar="S",
@@ -78,14 +81,14 @@ def _keys(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...])
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(0, min_open=True),
+    type=Seconds(above=True),
     default=15.0,
     show_default=True,
     metavar="S",
     help="For each HTTP answer, the upgrade, and the first sound after the caller's last word.",
 )
 @click.option(
-    "--expect-first-audio", type=click.FloatRange(0), metavar="S", help="Fail if the first sound comes later."
+    "--expect-first-audio", type=Seconds(), metavar="S", help="Fail if the first sound comes later."
 )
 @click.option("--no-subprotocol", is_flag=True, help="Do not offer audio.twilio.com.")
 @click.option("--path", "stream_path", default="", help="Instead of the path in <Stream url>.")

@@ -19,6 +19,7 @@ import click
 
 from server.audio.wav import read_ulaw
 from server.cli.gateway_url import public_url_of, webhook_url
+from server.cli.seconds import Seconds
 from server.cli.terminal import speak_utf8
 from server.errors import AudioFileError
 
@@ -37,7 +38,7 @@ POLL_S = 0.1
 @click.argument("url")
 @click.option(
     "--first-audio-within",
-    type=click.FloatRange(0, 60, min_open=True),
+    type=Seconds(most=60, above=True),
     default=2.5,
     show_default=True,
     metavar="S",
@@ -45,7 +46,7 @@ POLL_S = 0.1
 )
 @click.option(
     "--greeting-at-least",
-    type=click.FloatRange(0, 20, min_open=True),
+    type=Seconds(most=20, above=True),
     default=0.5,
     show_default=True,
     metavar="S",
@@ -54,7 +55,7 @@ POLL_S = 0.1
 @click.option("--turn", "is_turn", is_flag=True, help="Ask something in Hebrew, and expect an answer.")
 @click.option(
     "--answer-within",
-    type=click.FloatRange(0, 60, min_open=True),
+    type=Seconds(most=60, above=True),
     default=4.0,
     show_default=True,
     metavar="S",
@@ -65,7 +66,7 @@ POLL_S = 0.1
 @click.option(
     "--every",
     "every_s",
-    type=click.FloatRange(1),
+    type=Seconds(1),
     metavar="SECONDS",
     help="Check again and again, until Ctrl-C or --times.",
 )

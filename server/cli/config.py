@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 
 import click
 
@@ -13,7 +14,9 @@ from server.business import Businesses
 from server.businesses_file import read_businesses
 from server.config import Settings, mask, variables
 from server.errors import ConfigError
+from server.start_warnings import business_warnings
 from server.status import checklist
+from server.store.store_urls import database_warning, redis_warning
 
 
 @click.command()
@@ -22,7 +25,7 @@ from server.status import checklist
 def config(as_json: bool, banner: bool) -> None:
     """Print every variable with its value, source, unit and meaning; secrets are masked.
 
-    Exits with 2 when a value cannot be used.
+    Exits with 2 when a value cannot be used; what is used in a way of ours instead is a warning.
     """
     try:
         settings = Settings.from_env(os.environ)
@@ -30,19 +33,19 @@ def config(as_json: bool, banner: bool) -> None:
     except ConfigError as error:
         click.echo(str(error), err=True)
         sys.exit(2)
+    warnings = [*settings.warnings, *business_warnings(settings, businesses)]
+    warnings += filter(None, (database_warning(settings.database_url), redis_warning(settings.redis_url)))
     if banner:
-        _banner(settings, businesses)
+        _banner(settings, businesses, warnings)
     elif as_json:
         rows = {row.pop("variable"): row for row in _rows(settings)}
-        click.echo(
-            json.dumps({"variables": rows, "warnings": settings.warnings}, ensure_ascii=False, indent=2)
-        )
+        click.echo(json.dumps({"variables": rows, "warnings": warnings}, ensure_ascii=False, indent=2))
     else:
         for row in _rows(settings):
             unit = f" ({row['unit']})" if row["unit"] else ""
             click.echo(f"{row['variable']:29} {row['value']}   [{row['source']}]")
             click.echo(f"{'':29} {row['meaning']}{unit}")
-        for warning in settings.warnings:
+        for warning in warnings:
             click.echo(f"! {warning}", err=True)
 
 
@@ -70,7 +73,7 @@ def _rows(settings: Settings) -> list[dict[str, str]]:
     return rows
 
 
-def _banner(settings: Settings, businesses: Businesses) -> None:
+def _banner(settings: Settings, businesses: Businesses, warnings: Sequence[str]) -> None:
     click.echo(f"\n  Kav {__version__}  ·  http://127.0.0.1:{settings.port}\n")
     for check in checklist(settings, "en"):
         step = f"   → {check.step}" if check.step else ""
@@ -78,7 +81,7 @@ def _banner(settings: Settings, businesses: Businesses) -> None:
     if settings.businesses_file:
         names = ", ".join(business.name or business.id for business in businesses.all)
         click.echo(f"  {'Businesses':10}{names}")
-    for warning in settings.warnings:
+    for warning in warnings:
         click.echo(f"  ! {warning}")
     click.echo("\n  Try it now, without a phone:")
     click.echo(f"    {_python()} -m server call --wav tests/data/hebrew_question.wav --out out.wav")

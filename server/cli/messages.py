@@ -21,8 +21,10 @@ from server.logs import clean, mask, mask_numbers
 if TYPE_CHECKING:
     from server.store.caller_messages import CallerMessage
 
+log = logging.getLogger(__name__)
+
 UNREACHABLE = 3
-FATAL_FAULTS = ("KAV-184", "KAV-186")
+FATAL_FAULTS = ("KAV-184", "KAV-186", "KAV-187")
 """The store cannot be read, or not all of it."""
 MAX_CHARS = 10_000
 _FSI, _PDI = "\u2068", "\u2069"  # Unicode's isolates: a text of its own direction
@@ -59,15 +61,18 @@ def messages(
     speak_utf8()
     warnings = _Warnings()
     logging.getLogger().addHandler(warnings)
+    found: list[CallerMessage] | None = None
+    reason = ""
     try:
         found = _read(database_url, redis_url.strip(), limit)
     except FileNotFoundError as error:
-        click.echo(str(error), err=True)
-        ctx.exit(UNREACHABLE)
+        reason = str(error)
     finally:
         logging.getLogger().removeHandler(warnings)
-    for line in warnings.lines:
+    for line in filter(None, (*warnings.lines, reason)):
         click.echo(line, err=True)
+    if found is None:
+        ctx.exit(UNREACHABLE)
     is_failed = any(line.startswith(FATAL_FAULTS) for line in warnings.lines)
     if as_json:
         told = [as_fields(message, show_numbers=show_numbers) for message in found]
@@ -81,9 +86,12 @@ def messages(
 
 def _read(database_url: str, redis_url: str, limit: int) -> list[CallerMessage]:
     """Raises FileNotFoundError with words for people: opening the store would make an empty file instead."""
-    from server.store.open_store import IN_MEMORY, open_store, sqlite_path  # eventlet: 0.2 s to import
+    from server.store.open_store import open_store  # eventlet: 0.2 s to import
+    from server.store.store_urls import IN_MEMORY, database_warning, path_of
 
-    path = sqlite_path(database_url)
+    if warning := database_warning(database_url):
+        log.warning("%s", warning)
+    path = path_of(database_url)
     is_file = path != IN_MEMORY and Path(path).is_file()
     if not is_file and not redis_url:
         if path == IN_MEMORY:

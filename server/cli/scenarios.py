@@ -25,7 +25,7 @@ def play_scenarios(
     keep: Path | None,
     as_json: bool,
 ) -> int:
-    """Exit code: 0 all passed, 1 one failed, 3 the gateway at URL could not be reached.
+    """Exit code: 0 all passed, 1 one failed, 3 the gateway at URL could not be reached, 4 it answered 403.
 
     Raises UsageError for a file that cannot be played as it is written; then nothing is played.
     """
@@ -53,6 +53,8 @@ def _exit_code(results: Iterable[Result]) -> int:
     statuses = {result.status for result in results}
     if Status.UNREACHABLE in statuses:
         return 3
+    if Status.REFUSED in statuses:
+        return 4
     return 1 if Status.FAILED in statuses else 0
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from server.cli.seconds import Number
 from server.cli.signals import ended_by_signal
 from server.cli.simulate_http import openai_http
 from server.cli.simulate_twilio import twilio_rest
@@ -79,7 +80,7 @@ simulate.add_command(twilio_rest)
     "--speed",
     default=8.0,
     show_default=True,
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(0, 1000, min_open=True),
     help="Audio goes out at this multiple of real time.",
 )
 @click.option(

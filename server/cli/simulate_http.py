@@ -12,6 +12,7 @@ from types import FrameType
 
 import click
 
+from server.cli.seconds import Number
 from server.errors import GatewayError
 from server.simulator.openai_http.faults import ENDPOINTS, FAULTS
 from server.simulator.openai_http.script import load_script
@@ -39,7 +40,7 @@ _POLL_S = 0.5
     "--speed",
     default=8.0,
     show_default=True,
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(0, 1000, min_open=True),
     help="Speech and text go out at this multiple of real time.",
 )
 @click.option("--no-espeak", is_flag=True, help="Speak English in tones although espeak-ng is installed.")

@@ -31,13 +31,22 @@ class SignatureCheck:
 
     def is_signed(self, url: str, form: Mapping[str, object], signature: str | None) -> bool:
         """Whether a form POST to `url` carries a signature of one of the tokens."""
-        if not signature:
+        if not signature or not _has_host(url):
             return False
         return any(v.validate(url, form, signature) for v in self._validators)
 
     def is_signed_upgrade(self, url: str, signature: str | None) -> bool:
         """Whether a WebSocket upgrade of `url` (wss or https) is signed, in any spelling of it."""
-        return any(self.is_signed(spelling, {}, signature) for spelling in _spellings(url))
+        return _has_host(url) and any(self.is_signed(spelling, {}, signature) for spelling in _spellings(url))
+
+
+def _has_host(url: str) -> bool:
+    """Whether host and port can be read: of no other address could Twilio have signed a request."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _spellings(url: str) -> Iterator[str]:

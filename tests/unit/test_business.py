@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from server.business import BargeInRule, Businesses, KeyAction, KeyKind
+from server.business_tools import OUR_TOOLS
 from server.config import Settings
 from server.config_defaults import DEFAULT_GREETING, DEFAULT_INSTRUCTIONS
 from server.errors import ConfigError
@@ -110,7 +111,10 @@ def test_the_example_in_the_docs_is_what_the_docs_say():
     assert bakery.transfers == {"מזכירות": "+972501112222", "משלוחים": "+972503334444"}
     assert bakery.keys == {
         "0": KeyAction(KeyKind.TRANSFER, "מזכירות"),
-        "1": KeyAction(KeyKind.SAY, "שעות הפתיחה של המאפייה"),
+        "1": KeyAction(
+            KeyKind.SAY,
+            "אנחנו פתוחים בימים ראשון עד חמישי משש עד שמונה בערב, וביום שישי עד שתיים בצהריים.",
+        ),
         "2": KeyAction(KeyKind.MESSAGE),
         "9": KeyAction(KeyKind.HANGUP),
         "*": KeyAction(KeyKind.MODEL),
@@ -129,7 +133,7 @@ def test_the_example_in_the_docs_is_what_the_docs_say():
 def test_every_key_of_a_business_and_of_a_tool_is_in_the_docs():
     """The readers' own complaint about a wrong type names each key that they know."""
     tables = (DOCS / "businesses.md").read_text("utf-8"), (DOCS / "tools.md").read_text("utf-8")
-    written = [set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) for text in tables]
+    written = [set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) - set(OUR_TOOLS) for text in tables]
     assert {"id", "numbers", "share_caller", "secret", "keys"} <= written[0]
     assert {"name", "url", "secret", "timeout_s"} <= written[1]
     business = "\n".join(f"{key} = 1979-05-27" for key in written[0] - {"message", "hangup", "model"})
@@ -310,3 +314,9 @@ def test_secrets_are_not_shown():
     file = f'[[business]]\nsecret = "{"b" * 32}"\nnotify_url = "https://crm.example/SECRETPATH"\n{A_TOOL}'
     shown = repr(read(file, TWILIO_AUTH_TOKEN=TOKEN).default)
     assert "bbbb" not in shown and "SECRETPATH" not in shown and "shop.example" not in shown
+
+
+def test_what_the_menu_says_in_the_docs_is_a_sentence_for_it_is_said_word_for_word():
+    text = (DOCS / "businesses.md").read_text("utf-8")
+    assert "| `say:TEXT` | has the agent say exactly this text" in text
+    assert re.findall(r'"say:([^"]*)"', text)[0].endswith(".")

@@ -1,4 +1,6 @@
+import json
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -16,6 +18,7 @@ from server.config import (
 )
 from server.config_defaults import DEFAULT_GREETING, DEFAULT_INSTRUCTIONS, SHUTDOWNS, VOICES
 from server.errors import ConfigError, GatewayError
+from server.faults import FAULTS
 
 KEY = "sk-proj-Zq81mvT0bLkW3nRy7Hd5"
 TOKEN = "5f1d9c3a7b2e4d6088aa11bb22cc33dd"
@@ -182,7 +185,15 @@ INVALID = [
     ("LOG_LEVEL", "verbose"),
     *(
         ("OPENAI_REALTIME_URL", text)
-        for text in ("ftp://x", "wss://", "://", "wss:///v1", "file:///etc/passwd")
+        for text in (
+            "ftp://x",
+            "wss://",
+            "://",
+            "wss:///v1",
+            "file:///etc/passwd",
+            "wss://x:99999",
+            "wss://x:0",
+        )
     ),
 ]
 
@@ -253,6 +264,9 @@ def test_the_public_address_has_a_scheme_and_no_slash_at_its_end(text, url):
         "https://:5000",
         "https://[2001:db8",
         "mailto://",
+        "https://a:99999",
+        "https://a:0",
+        "https://a:b",
     ],
 )
 def test_an_address_twilio_could_never_call_is_refused(text):
@@ -562,3 +576,18 @@ def test_settings_can_be_shown_without_their_secrets():
 def test_settings_cannot_be_changed_after_the_start():
     with pytest.raises(AttributeError):
         read().port = 1
+
+
+def test_where_files_do_not_outlive_a_restart_redis_keeps_messages_too():
+    (spec,) = (spec for spec in variables() if spec.metadata["variable"] == "REDIS_URL")
+    assert "messages" in spec.metadata["doc"]
+    asked = json.loads((Path(__file__).resolve().parents[2] / "app.json").read_text("utf-8"))["env"]
+    assert "messages" in asked["REDIS_URL"]["description"]
+    assert "TWILIO_ACCOUNT_SID" in asked["NOTIFY_NUMBER"]["description"]
+    assert "ssl_cert_reqs=none" in FAULTS["KAV-186"].fix
+
+
+def test_the_readme_says_where_the_account_goes_and_how_the_commands_find_their_packages():
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text("utf-8")
+    assert "| `TWILIO_ACCOUNT_SID` |" in readme
+    assert readme.index("`. .venv/bin/activate`") < readme.index(" python -m server ")

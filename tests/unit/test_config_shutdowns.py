@@ -12,6 +12,7 @@ from openai.types import audio_model
 from openai.types.audio import speech_model
 from openai.types.shared import chat_model
 
+from server.config import variables
 from server.config_shutdowns import SPEECH_SHUTDOWNS, shutdown_warning
 
 
@@ -20,6 +21,12 @@ def test_a_model_that_ends_is_named_with_its_variable_its_day_and_a_cure():
     assert line.startswith("KAV-179 ")
     assert "TTS_MODEL=tts-1 ends 2027-01-06" in line
     assert "Fix: " in line
+
+
+def test_where_no_successor_is_the_way_out_is_another_service():
+    (tts,) = (spec.default for spec in variables() if spec.metadata["variable"] == "TTS_MODEL")
+    line = shutdown_warning("TTS_MODEL", tts)
+    assert "where it offers none, as OpenAI for TTS_MODEL, set OPENAI_BASE_URL" in line
 
 
 @pytest.mark.parametrize("model", ["gpt-6-luna", "gpt-transcribe", "", "piper"])

@@ -1,6 +1,6 @@
 import pytest
 
-from server.config_values import phone_number, web_url
+from server.config_values import exact_web_url, phone_number, web_url
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,12 @@ def test_what_nobody_could_dial_is_refused_with_an_example(text):
 def test_an_address_loses_its_trailing_slash_and_keeps_its_path():
     assert web_url(" https://a.example/hook/ ") == "https://a.example/hook"
     assert web_url("http://127.0.0.1:9/x?y=1") == "http://127.0.0.1:9/x?y=1"
+
+
+def test_a_receivers_address_is_kept_to_the_letter():
+    assert exact_web_url(" https://crm.example/kav/ ") == "https://crm.example/kav/"
+    with pytest.raises(ValueError, match="such as https://"):
+        exact_web_url("crm.example")
 
 
 @pytest.mark.parametrize("text", ["a.example", "ftp://a.example", "https://", "https://a b/"])

@@ -115,6 +115,9 @@ class RunningRelay:
             for name in ("WEBSOCKET_CLIENT_CA_BUNDLE", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"):
                 self._env[name] = str(ca)
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed by close)
+        self._folder = tempfile.TemporaryDirectory(prefix="kav-relay-")
+        # What its calls leave behind belongs neither among an operator's messages nor into later rounds.
+        self._env["DATABASE_URL"] = f"sqlite:///{self._folder.name}/kav.sqlite3"
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> RunningRelay:
@@ -165,6 +168,7 @@ class RunningRelay:
         if process is not None:
             processes.end(process, signal.SIGQUIT if self._relay.name == "gateway" else signal.SIGTERM)
         self._log.close()
+        self._folder.cleanup()
 
     def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:
         until = time.monotonic() + START_S

@@ -46,6 +46,8 @@ class Status(StrEnum):
     PASSED = "passed"
     FAILED = "failed"
     UNREACHABLE = "unreachable"
+    REFUSED = "refused"
+    """By a gateway that runs already: it does not take us for Twilio."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +148,12 @@ class _Stage:
         failures = tuple(self._failures(evidence))
         if self._keep is not None:
             failures += self._save(self._keep, call)
+        status = Status.FAILED if failures else Status.PASSED
+        if report.outcome is Outcome.REFUSED and self._target:
+            status = Status.REFUSED
         result = _result(
             scenario,
-            Status.FAILED if failures else Status.PASSED,
+            status,
             failures,
             duration_ms=round(report.duration_ms, 1),
             steps=tuple(

@@ -1,8 +1,9 @@
 """How a caller's message is shown: masked, without controls, and with Hebrew where it belongs."""
 
 import pytest
+from click.testing import CliRunner, Result
 
-from server.cli.messages import as_fields, isolated, lines
+from server.cli.messages import as_fields, isolated, lines, messages
 from server.store.caller_messages import CallerMessage
 
 FSI, PDI = "\u2068", "\u2069"
@@ -72,3 +73,29 @@ def test_a_recording_is_told_by_its_address():
 
 def test_the_time_is_told_in_utc_to_programs():
     assert as_fields(HEBREW, show_numbers=False)["noted_at"] == "2024-11-20T16:00:00+00:00"
+
+
+def listed(folder, monkeypatch, **env: str) -> Result:
+    monkeypatch.chdir(folder)
+    return CliRunner().invoke(messages, [], env={"DATABASE_URL": "", "REDIS_URL": ""} | env)
+
+
+@pytest.mark.parametrize("url", ["foo", "redis://:secret-password@redis:port/0"])
+def test_a_mistyped_redis_is_no_all_clear(tmp_path, monkeypatch, url):
+    done = listed(tmp_path, monkeypatch, REDIS_URL=url)
+    assert done.exit_code == 3
+    assert done.stderr.startswith("KAV-187 ")
+    assert "no messages" not in done.output and "secret-password" not in done.output
+
+
+@pytest.mark.parametrize("url", ["/var/lib/kav.sqlite3", "postgres://kav:secret-password@db/kav"])
+@pytest.mark.parametrize("redis_url", ["", "foo"])
+def test_a_database_that_is_none_is_named_before_the_file_that_is_missed(
+    tmp_path, monkeypatch, url, redis_url
+):
+    done = listed(tmp_path, monkeypatch, DATABASE_URL=url, REDIS_URL=redis_url)
+    assert done.exit_code == 3
+    assert done.stderr.count("KAV-185 ") == 1
+    assert redis_url or done.stderr.splitlines()[1].startswith("no kav.sqlite3 here: ")
+    assert "no messages" not in done.output and "secret-password" not in done.output
+    assert list(tmp_path.iterdir()) == []

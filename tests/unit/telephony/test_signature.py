@@ -144,3 +144,12 @@ def test_without_a_token_nothing_is_signed():
     assert check().is_on
     assert not nobody.is_signed(FORM_URL, FORM, FORM_SIGNATURE)
     assert not nobody.is_signed_upgrade(WSS, sign(WSS, token=""))
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://a.example:99999/x", "https://a.example:b/x", "https://[::1/x", "https://", "", "https://:0/"],
+)
+def test_an_address_nobody_can_call_is_unsigned_and_no_error(url):
+    assert not check().is_signed(url, FORM, FORM_SIGNATURE)
+    assert not check().is_signed_upgrade(url.replace("https", "wss"), sign(url))
