@@ -7,6 +7,7 @@ the built-in one on loopback in demo mode), and the routes.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from server import green, routes_console, routes_media, routes_twilio
 from server.businesses_file import read_businesses
 from server.call_services import CallServices, MakePipeline
 from server.call_stage import see_off
-from server.call_tools import notify
+from server.call_tools import tell_of
 from server.config import CallMode, Dialect, Settings
 from server.gateway import CallerLeg, Gateway, Mode
 from server.logs import call_tag
@@ -31,6 +32,7 @@ from server.services.http_tools import HttpToolClient
 from server.services.model_dial import Endpoint, tls_context
 from server.services.twilio_rest import TwilioRest
 from server.services.warm_sessions import WarmSessions
+from server.start_warnings import business_warnings
 from server.store.caller_messages import CallerMessage
 from server.store.live_calls import LiveCalls
 from server.store.open_store import open_store
@@ -79,7 +81,7 @@ class GatewayApp(Flask):
         self.gateway.is_leaving = True
         if streams or has_parked:  # Twilio asks what follows each of them a moment after it was closed
             green.sleep(max(0.0, min(FOLLOW_UPS_S, deadline_s - time.monotonic())))
-        self.gateway.settle()
+        self.gateway.settle(deadline_s)
 
     def on_end(self) -> None:
         """After the last connection. Blocks one and a half seconds at most."""
@@ -94,14 +96,15 @@ def create_app(settings: Settings) -> GatewayApp:
     app.url_map.merge_slashes = False  # one address each: a redirect would lose the upgrade, and POST bodies
     app.before_request(routes_console.refuse_nameless_host(settings))
     app.before_request(routes_twilio.take_body)
-    for warning in settings.warnings:
+    businesses = read_businesses(settings)
+    for warning in (*settings.warnings, *business_warnings(settings, businesses)):
         log.warning("%s", warning)
 
     counters = Counters()
     app.gateway = gateway = Gateway(
         settings=settings,
         make_mode=lambda caller, start: EchoMode(caller),
-        businesses=read_businesses(settings),
+        businesses=businesses,
         signature=SignatureCheck(settings.twilio_auth_tokens),
         tokens=CallTokens.for_deployment(settings.twilio_auth_tokens),
         calls=LiveCalls(),
@@ -133,7 +136,7 @@ def create_app(settings: Settings) -> GatewayApp:
 def _keep_message(services: CallServices, message: CallerMessage) -> None:
     services.store.note_message(message)
     business = services.businesses.by_id(message.business_id)
-    green.spawn(notify, services, business, message, call_tag(message.call_sid))
+    tell_of(services, business, message, call_tag(message.call_sid))
 
 
 def _mode_of_call(services: CallServices, name: CallMode, caller: CallerLeg, start: Start) -> Mode:
@@ -209,6 +212,7 @@ def _pipeline(settings: Settings) -> MakePipeline | None:
         speech,
         voice_threshold=settings.voice_threshold,
         min_voice_frames=settings.min_consecutive_voice_frames,
+        voice_detector=settings.voice_detector,
     )
 
 
@@ -227,14 +231,16 @@ def _demo_endpoint(settings: Settings) -> Endpoint:
 
 
 def _greeting_path(app: Flask) -> str | None:
-    """A recorded greeting to play before the stream: only if its file is there and is really served."""
+    """A recorded greeting to play before the stream: only if its file is there and is really served.
+
+    Asked without a whole request: after its first one an app takes no more routes.
+    """
     for name in ("greeting.mp3", "greeting.wav"):
-        if not (Path(app.static_folder or "") / name).is_file():
+        if not os.access(Path(app.static_folder or "") / name, os.R_OK):
             continue
         path = f"{app.static_url_path}/{name}"
-        answer = app.test_client().get(path)
-        answer.close()
-        if answer.status_code == 200:
-            return path
-        log.warning("%s is answered with %d: it is not played", path, answer.status_code)
+        with app.test_request_context(path) as asked:
+            if app.preprocess_request() is None and asked.request.endpoint == "static":
+                return path
+        log.warning("%s is not served: it is not played", path)
     return None

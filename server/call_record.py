@@ -34,8 +34,12 @@ SETTLE_S = 0.5
 class CallRecord:
     """One call's. Nothing but `take` and `settle` blocks."""
 
-    def __init__(self, store: CallStore, business: Business, call_sid: str) -> None:
+    def __init__(
+        self, store: CallStore, business: Business, call_sid: str, *, may_be_new: bool = False
+    ) -> None:
+        """`may_be_new`: nobody knows of an earlier stream; where no record says so there was none."""
         self.voice = business.voice
+        self._may_be_new = may_be_new
         self._spent_s = 0.0
         self._store = store
         self._business = business
@@ -50,8 +54,11 @@ class CallRecord:
         self._refresh_at = 0.0
 
     def take(self) -> ParkedCall | None:
-        """What an earlier stream left. Blocks this green thread for half a second at most."""
+        """What an earlier stream left, which may be nothing at all. Blocks this green thread for half a
+        second at most."""
         parked = self._store.take(self._call_sid)
+        if parked is None and self._may_be_new:
+            parked = ParkedCall(self._call_sid, self._business.id, self._business.language)
         if parked is not None:
             self.voice = parked.voice or self.voice
             self._spent_s = parked.spent_s

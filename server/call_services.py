@@ -10,6 +10,7 @@ from server.business import Businesses
 from server.config import Settings
 from server.gateway import Mode
 from server.metrics import Counters
+from server.notifications import Notifications
 from server.parked_sessions import ParkedSessions
 from server.prompts import Prompts
 from server.realtime.events import Event
@@ -51,13 +52,18 @@ class CallServices:
     """The pipelined mode's leg of a call; None where nobody pays for its services."""
     breaker: Breaker = field(default_factory=Breaker)
     """Whether the model is worth asking, for all calls."""
+    notifications: Notifications = field(default_factory=Notifications)
+    """What businesses are being told of messages."""
 
-    def settle(self) -> None:
-        """After the last call, whose caller may still leave a message. Blocks two and a half seconds."""
+    def settle(self, until_s: float) -> None:
+        """After the last call, whose caller may still leave a message. Blocks two and a half seconds, or
+        until then (monotonic) while a business is being told of a message."""
         self.warm.close()
         self.store.flush()
+        self.notifications.wait(until_s)
 
     def close(self) -> None:
         """After the last request. Blocks one and a half seconds at most."""
+        self.notifications.say_cut()
         self.store.flush(LAST_FLUSH_S)
         self.store.close()

@@ -11,6 +11,7 @@ import logging
 import secrets
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from server import green
@@ -85,7 +86,7 @@ class CallTools:
         )
         self._services.store.note_message(message)
         log.info("[MESSAGE] noted chars=%d call_sid=%s", len(text), self._tag)
-        green.spawn(notify, self._services, self._business, message, self._tag)
+        tell_of(self._services, self._business, message, self._tag)
         return {"ok": True, "note": "the message was written down; read it back to the caller"}
 
 
@@ -95,13 +96,28 @@ def _told(arguments: Mapping[str, Any], key: str, max_chars: int) -> str:
     return clean(str(value).strip(), max_chars) if isinstance(value, str | int) else ""
 
 
+def tell_of(services: CallServices, business: Business, message: CallerMessage, call_tag: str) -> None:
+    """Begin to tell the business of a message. Returns at once; a process that ends waits for it."""
+    services.notifications.begin(call_tag, partial(notify, services, business, message, call_tag))
+
+
 def notify(services: CallServices, business: Business, message: CallerMessage, call_tag: str) -> None:
-    """Tell the business of a message, where it asked to be told. Blocks 13 s at most, and never raises."""
+    """Tell the business of a message, where it asked to be told: by both ways at once. Blocks 8 s at most,
+    and never raises."""
+    texting = green.spawn(_text, services, business, message, call_tag)
     try:
         if business.notify_url:
             told = services.http_tools.notify(business, dataclasses.asdict(message), secrets.token_hex(8))
             if not told.is_ok:
                 log.warning("%s call=%s", told.log_line(), call_tag)
+    except Exception:
+        log.exception("%s call=%s", FAULTS["KAV-199"].line("notify"), call_tag)
+    texting.wait()
+
+
+def _text(services: CallServices, business: Business, message: CallerMessage, call_tag: str) -> None:
+    """The text message. Never raises."""
+    try:
         if business.notify_number and services.rest is not None:
             sender = services.calls.facts(message.call_sid).called
             services.rest.send_sms(business.notify_number, sender, _sms(message, business.language))

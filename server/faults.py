@@ -57,7 +57,7 @@ FAULTS = _catalogue(
     Fault(
         "KAV-105",
         "The model's name is past or near its shutdown",
-        "The model refuses the session on that day, and callers hear the apology.",
+        "On that day the model refuses the session; calls go on by the next rung: pipeline, person, message.",
         "set OPENAI_REALTIME_MODEL to a current model",
     ),
     Fault(
@@ -66,6 +66,13 @@ FAULTS = _catalogue(
         "Calls go on. Every sound that is long enough interrupts the agent, because nobody can tell an "
         '"uh-huh" from an answer, and a call that moves to another session forgets the caller\'s words.',
         "set TRANSCRIPTION_MODEL to a model your endpoint knows, or to off",
+    ),
+    Fault(
+        "KAV-107",
+        "Text messages cannot be sent",
+        "Messages are kept, and go to NOTIFY_URL if there is one, but nobody gets a text message of them.",
+        "set TWILIO_ACCOUNT_SID (AC…) and TWILIO_AUTH_TOKEN, both from the first page of Twilio's console, "
+        "or take the number away",
     ),
     Fault(
         "KAV-111",
@@ -96,7 +103,7 @@ FAULTS = _catalogue(
     Fault(
         "KAV-115",
         "The stream's audio is not μ-law 8000 Hz mono",
-        "The stream is closed with 1008: played as it is, it would be noise.",
+        "The stream is closed with 1008: played as it is, it would be noise. The caller hears the apology.",
         "use <Connect><Stream> without audio format attributes",
     ),
     Fault(
@@ -114,7 +121,8 @@ FAULTS = _catalogue(
     Fault(
         "KAV-122",
         "The caller's leg vanished",
-        "No media came and no goodbye: the call is over for us and the model's session is closed.",
+        "No media came and no goodbye. The model's session waits 20 s for the caller, whom Twilio sends back "
+        "in another stream if they are still there; then it is closed.",
         "look at the network between Twilio and this host if it happens often (31901, 31903)",
     ),
     Fault(
@@ -188,7 +196,8 @@ FAULTS = _catalogue(
     Fault(
         "KAV-141",
         "All lines are busy",
-        "The caller hears a busy tone: MAX_CALLS calls are live.",
+        "A new caller hears a busy tone: MAX_CALLS calls are live, or were answered a moment ago. One who "
+        "was answered already is asked to leave a message, or hears the apology.",
         "raise MAX_CALLS if this machine has room",
     ),
     Fault(
@@ -200,7 +209,8 @@ FAULTS = _catalogue(
     Fault(
         "KAV-143",
         "This process is too slow for another call",
-        "The caller hears a busy tone; the live calls keep their quality.",
+        "A new caller hears a busy tone, one who was answered already is asked to leave a message; the live "
+        "calls keep their quality.",
         "lower MAX_CALLS, or give the process more CPU; gateway_hub_lag_seconds of /metrics shows the load",
     ),
     Fault(
@@ -389,7 +399,9 @@ FAULTS = _catalogue(
         "A model of the pipelined mode is past or near its shutdown",
         "On that day the service refuses it: no answers with CALL_MODE=pipeline, and none when the realtime "
         "model is gone either.",
-        "set the variable to a model that the service still offers",
+        "set the variable to a model that the service still offers; where it offers none, as OpenAI for "
+        "TTS_MODEL, set OPENAI_BASE_URL to another speech service with the same API, and STT_MODEL, "
+        "LLM_MODEL and TTS_MODEL to its models",
     ),
     Fault(
         "KAV-181",
@@ -428,7 +440,8 @@ FAULTS = _catalogue(
         "Redis cannot be reached",
         "Calls go on. Until Redis is back, an interrupted call can be continued by this process only, and "
         "messages go to the database file.",
-        "check that the server of REDIS_URL runs and lets this host in; it is tried again every 2 s",
+        "check that the server of REDIS_URL runs and lets this host in; for a self-signed certificate, as "
+        "Heroku's, add ?ssl_cert_reqs=none to the rediss:// URL; it is tried again every 2 s",
     ),
     Fault(
         "KAV-187",
@@ -451,7 +464,7 @@ FAULTS = _catalogue(
     Fault(
         "KAV-199",
         "A fault of our own",
-        "That call ends with the apology; the others go on.",
+        "If a call ends by it, its caller is asked to leave a message; the others go on.",
         "report the traceback that follows",
     ),
 )

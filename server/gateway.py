@@ -141,13 +141,16 @@ class Gateway:
     """We ended a call's stream: where that was to end the call, see that it does. Returns at once."""
     expect_call: Callable[[], None] = lambda: None
     """A caller of Twilio's was answered with a stream: what it needs may be made ready."""
-    settle: Callable[[], None] = lambda: None
-    """After the last stream: what waits is written. Blocks two and a half seconds at most."""
+    settle: Callable[[float], None] = lambda until_s: None
+    """After the last stream: what waits is written, and businesses are told what they are being told. Blocks
+    two and a half seconds, or until then (monotonic)."""
     close: Callable[[], None] = lambda: None
     """After the last request: what has come since is written, and the store closed. Blocks one and a half
     seconds at most."""
 
     @property
     def places_taken(self) -> int:
-        """Of MAX_CALLS: who waits for a caller whose line broke holds one as well."""
-        return self.calls.live_count + len(self.parked)
+        """Of MAX_CALLS: a call whose line broke a moment ago holds one as well, and one that was answered a
+        moment ago."""
+        expected = self.calls.expected_count(time.monotonic(), self.parked, self.streams_by_call)
+        return self.calls.live_count + len(self.parked) + expected

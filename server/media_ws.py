@@ -23,6 +23,8 @@ from server.errors import CallRefused, TwilioProtocolError
 from server.faults import FAULTS
 from server.gateway import Gateway, Mode
 from server.logs import call_tag, clean
+from server.store.live_calls import MAX_NUMBER_CHARS, CallFacts
+from server.telephony import twiml
 from server.telephony.call_token import TokenVerdict
 from server.telephony.messages import Connected, Dtmf, Mark, Media, Start, Stop, Unknown, decode
 from server.telephony.outbox import Outbox
@@ -179,6 +181,29 @@ class MediaStream:
                 return
             raise CallRefused("KAV-121", "a second start, of another stream")
         self.call_tag = call_tag(start.call_sid)
+        try:
+            self._admit(start)
+        except CallRefused:
+            self._gateway.calls.refused(start.call_sid)
+            raise
+        if self._is_over():
+            return
+        self._start = start
+        self._gateway.streams_by_call[start.call_sid] = self
+        self.tx_q.stream_sid = start.stream_sid
+        self._gateway.unstarted_streams -= 1
+        self._gateway.calls.told(start.call_sid, _facts_of(start))
+        self._gateway.calls.began(start.call_sid, start.stream_sid)
+        self._gateway.counters.calls_started += 1
+        self._mode = self._gateway.make_mode(self, start)
+        log.info("CALL_START call=%s stream=%s mode=%s", self.call_tag, start.stream_sid, self._mode.name)
+        self._mode.start()
+        self._stream_sid = start.stream_sid.encode("ascii")
+        self._channel.tap = self._on_plain_media
+
+    def _admit(self, start: Start) -> None:
+        """Raise CallRefused, or return when the stream may begin: an older one of the call has ended then.
+        Blocks a second at most."""
         if (start.encoding, start.sample_rate_hz, start.channels) != ("audio/x-mulaw", 8000, 1):
             seen = f"{start.encoding} {start.sample_rate_hz} Hz, {start.channels} channel(s)"
             raise CallRefused("KAV-115", seen[:80])
@@ -189,24 +214,15 @@ class MediaStream:
                 return
         if self._gateway.places_taken >= self._gateway.settings.max_calls and not self._has_place(start):
             raise CallRefused("KAV-141", f"{self._gateway.settings.max_calls} calls")
-        self._start = start
-        self._gateway.streams_by_call[start.call_sid] = self
-        self.tx_q.stream_sid = start.stream_sid
-        self._gateway.unstarted_streams -= 1
-        self._gateway.calls.began(start.call_sid, start.stream_sid)
-        self._gateway.counters.calls_started += 1
-        self._mode = self._gateway.make_mode(self, start)
-        log.info("CALL_START call=%s stream=%s mode=%s", self.call_tag, start.stream_sid, self._mode.name)
-        self._mode.start()
-        self._stream_sid = start.stream_sid.encode("ascii")
-        self._channel.tap = self._on_plain_media
 
     def _has_place(self, start: Start) -> bool:
-        """A conversation that goes on is not refused for new ones. Where nothing is signed anybody may say
-        so: there only a call that is waited for is believed."""
+        """A call that was answered a moment ago holds one, and a conversation that goes on is not refused
+        for new ones. Where nothing is signed anybody may say so: there only a call that is waited for is
+        believed."""
         gateway = self._gateway
         has_begun = gateway.signature.is_on and gateway.calls.has_begun(start.call_sid)
-        return has_begun or start.call_sid in gateway.parked
+        is_expected = gateway.calls.is_expected(start.call_sid, time.monotonic())
+        return has_begun or is_expected or start.call_sid in gateway.parked
 
     def _check_token(self, start: Start) -> None:
         """Before anything is paid for. Without a Twilio token nothing here is, unless the operator
@@ -412,6 +428,13 @@ class MediaStream:
         log.info(
             "WS_END call=%s duration_s=%.1f reason=%s %s", self.call_tag, seconds, reason, self._end_detail
         )
+
+
+def _facts_of(start: Start) -> CallFacts:
+    """What the webhook told, as the stream brings it."""
+    return CallFacts(
+        *(clean(start.parameters.get(name, ""), MAX_NUMBER_CHARS) for name in (twiml.CALLER, twiml.CALLED))
+    )
 
 
 def _tick_all(gateway: Gateway) -> None:

@@ -42,7 +42,7 @@ from server.session_keeper import SessionKeeper
 from server.store.parked_calls import ParkedCall
 from server.telephony.messages import Start
 from server.telephony.outbox import Frame
-from server.telephony.twiml import RESUME
+from server.telephony.twiml import MAY_BE_NEW, RESUME
 from server.turns.ladder import Ladder, Rung
 from server.turns.leaving import Transfer
 
@@ -69,7 +69,8 @@ class RealtimeMode:
         self._resume = clean(start.parameters.get("resume", ""), 40)
         self._tag = caller.call_tag
         self._business = services.businesses.by_id(start.parameters.get("business", ""))
-        self._record = CallRecord(services.store, self._business, start.call_sid)
+        may_be_new = bool(start.parameters.get(MAY_BE_NEW))
+        self._record = CallRecord(services.store, self._business, start.call_sid, may_be_new=may_be_new)
         self._tools = CallTools(services, self._business, start.call_sid, self._tag)
         self._sessions = CallSessions(services, self._business, self._tools.offered, self._tag, name)
         self._stage = CallStage(self._caller, services, self._business, self._tools, start.call_sid)

@@ -42,7 +42,7 @@ class ParkedSessions(Generic[T]):
     def __len__(self) -> int:
         return len(self._calls)
 
-    def __contains__(self, call_sid: str) -> bool:
+    def __contains__(self, call_sid: object) -> bool:
         return call_sid in self._calls
 
     def park(self, call_sid: str, call: T) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from flask import Blueprint, Response, request
 
@@ -19,7 +19,7 @@ from server.faults import FAULTS
 from server.gateway import Gateway
 from server.logs import call_tag, clean
 from server.store.caller_messages import CallerMessage
-from server.store.live_calls import CallFacts, FollowUp
+from server.store.live_calls import MAX_NUMBER_CHARS, CallFacts, FollowUp
 from server.telephony import twiml
 from server.telephony.signature import HEADER
 
@@ -30,11 +30,15 @@ MAX_FORM_FIELDS = 300
 """Twilio sends some thirty, of 2 kB in all. Whoever posts is served before a signature can be checked, and
 64 kB of short fields held up every call for 65 ms."""
 MAX_SID_CHARS = 64
-MAX_NUMBER_CHARS = 64
 MAX_URL_CHARS = 300
 MAX_HUB_LAG_S = 0.05
 """At the 95th percentile: frames are paced 200 ms ahead, so that much is not heard yet."""
 BODY_WITHIN_S = 5.0
+RINGING = "ringing"
+"""Twilio's CallStatus of a call that nobody has answered yet, as it is when it comes here first."""
+RESUMES, BEGUN_UNKNOWN = "resumes", "begun_unknown"
+"""What one process tells the next in the address that Twilio is to ask: how many streams of the call broke,
+and that it knows of none that began."""
 OVER = ("completed", "busy", "failed", "no-answer", "canceled")
 """Words of Twilio's CallStatus for a call that has ended."""
 
@@ -103,12 +107,14 @@ def create_blueprint(gateway: Gateway, greeting_path: str | None) -> Blueprint:
         if gateway.is_draining:
             log.info("INCOMING_CALL call=%s sent to the next process: draining", call_tag(call_sid))
             return ask_again(base_url, settings.call_language, twiml.INCOMING_CALL_PATH)
-        if (full := why_full(gateway)) is not None:
+        business = gateway.businesses.for_number(request.form.get("To", ""))
+        if (full := why_full(gateway)) is not None and not has_place(call_sid):
             fault_id, seen = full
             counters.refused[fault_id] += 1
             log.warning("%s call=%s", FAULTS[fault_id].line(seen), call_tag(call_sid))
-            return _twiml(twiml.busy())
-        business = gateway.businesses.for_number(request.form.get("To", ""))
+            if request.form.get("CallStatus", RINGING) == RINGING:
+                return _twiml(twiml.busy())
+            return _twiml(twiml.record(base_url, business.language, is_told=False))  # they were answered
         log.info(
             "INCOMING_CALL call=%s mode=%s business=%s",
             *(call_tag(call_sid), settings.served_mode, business.id),
@@ -118,6 +124,10 @@ def create_blueprint(gateway: Gateway, greeting_path: str | None) -> Blueprint:
 
     def ask_again(base_url: str, language: str, path: str) -> Response:
         return _twiml(twiml.ask_again(base_url, language, path, is_last=gateway.is_leaving))
+
+    def has_place(call_sid: str) -> bool:
+        """Twilio asks again about a call that was answered with a stream a moment ago."""
+        return gateway.calls.is_expected(call_sid, time.monotonic())
 
     def note_facts(call_sid: str, base_url: str) -> None:
         """The numbers stand in each of the call's webhooks; this may be the first one that comes here."""
@@ -132,22 +142,29 @@ def create_blueprint(gateway: Gateway, greeting_path: str | None) -> Blueprint:
         greeting_url: str | None = None,
         resume: str = "",
         resumes: int = 0,
+        may_be_new: bool = False,
     ) -> Response:
-        """The TwiML that opens the call's stream. `resume`: how the call comes back to the agent; `resumes`:
-        how many of its streams broke."""
+        """The TwiML that opens the call's stream. `resume`: how the call comes back to the agent, if it does
+        and is not `may_be_new`; `resumes`: how many of its streams broke."""
         note_facts(call_sid, base_url)
         has_session = resume == twiml.RESUME and (
             call_sid in gateway.parked or call_sid in gateway.streams_by_call
         )
-        if gateway.signature.is_on and not has_session:  # nobody but Twilio makes us dial before its stream
-            gateway.expect_call()
+        if gateway.signature.is_on:  # nobody but Twilio makes us dial before its stream, or keep a place
+            gateway.calls.expected(call_sid, time.monotonic())
+            if not has_session:
+                gateway.expect_call()
+        facts = gateway.calls.facts(call_sid)
         parameters = {
             "call_sid": call_sid,
             "token": gateway.tokens.issue(call_sid, time.time()),
             "business": business.id,
+            "resume": resume,
+            twiml.MAY_BE_NEW: "1" if may_be_new else "",
+            twiml.CALLER: facts.caller,
+            twiml.CALLED: facts.called,
         }
-        if resume:
-            parameters["resume"] = resume
+        parameters = {name: value for name, value in parameters.items() if value}
         document = twiml.connect(base_url, parameters, business.language, greeting_url, resumes=resumes)
         return _twiml(document)
 
@@ -173,14 +190,14 @@ def create_blueprint(gateway: Gateway, greeting_path: str | None) -> Blueprint:
         status = form.get("CallStatus") or form.get("Status", "")
         follow_up = FollowUp.NOTHING
         is_twilio = is_trusted()
+        if is_twilio and status == "in-progress" and gateway.signature.is_on:  # a call of another process
+            gateway.calls.inherited(call_sid, _resumes_so_far(), has_begun=BEGUN_UNKNOWN not in request.args)
         if is_twilio:
             gateway.calls.asked(call_sid)
         if status in OVER and is_twilio:
             gateway.forget_call(call_sid)
         elif status == "in-progress" and is_twilio:
-            if gateway.signature.is_on:  # a call of a process that is gone goes on here
-                gateway.calls.inherited(call_sid, _resumes_so_far())
-            follow_up = gateway.calls.follow_up(call_sid) or FollowUp.NOTHING
+            follow_up = gateway.calls.follow_up(call_sid) or FollowUp.APOLOGY
             if follow_up is FollowUp.RESUME and gateway.is_draining:
                 follow_up = FollowUp.ASK_AGAIN
         log.info(
@@ -199,13 +216,21 @@ def create_blueprint(gateway: Gateway, greeting_path: str | None) -> Blueprint:
             case FollowUp.HANGUP:
                 return _twiml(twiml.hangup())
             case FollowUp.ASK_AGAIN:
-                has_begun = gateway.calls.has_begun(call_sid)
-                path = twiml.STREAM_ENDED_PATH if has_begun else twiml.INCOMING_CALL_PATH
-                return ask_again(base_url, language, path)
+                known = {
+                    RESUMES: gateway.calls.resumes(call_sid),
+                    BEGUN_UNKNOWN: int(not gateway.calls.has_begun(call_sid)),
+                }
+                query = urlencode({name: value for name, value in known.items() if value})
+                return ask_again(base_url, language, f"{twiml.STREAM_ENDED_PATH}?{query}".rstrip("?"))
             case FollowUp.RESUME:
-                resume = twiml.RESUME if gateway.calls.has_begun(call_sid) else ""
+                may_be_new = not gateway.calls.has_begun(call_sid)
                 resumes = gateway.calls.resumed(call_sid)
-                return connect(call_sid, base_url, business, resume=resume, resumes=resumes)
+                return connect(
+                    *(call_sid, base_url, business),
+                    resume=twiml.RESUME,
+                    resumes=resumes,
+                    may_be_new=may_be_new,
+                )
             case FollowUp.RECORD:
                 if gateway.calls.end_reason(call_sid) in GOES_ON:
                     log.warning("%s call=%s", FAULTS["KAV-144"].line(), clean(call_tag(call_sid)))
@@ -224,8 +249,15 @@ def create_blueprint(gateway: Gateway, greeting_path: str | None) -> Blueprint:
         call_sid = clean(form.get("CallSid", ""), MAX_SID_CHARS)
         outcome = clean(form.get("DialCallStatus") or request.args.get("outcome", ""), 40)
         log.info("DIAL_ENDED call=%s outcome=%s", clean(call_tag(call_sid)), outcome)
-        if not is_trusted() or form.get("CallStatus", "in-progress") != "in-progress":
+        if not is_trusted():
             return Response(status=204)
+        status = form.get("CallStatus", "in-progress")
+        if status in OVER:
+            gateway.forget_call(call_sid)
+        if status != "in-progress":
+            return Response(status=204)
+        if gateway.signature.is_on:
+            gateway.calls.inherited(call_sid)
         base_url, business = public_base_url(gateway), gateway.businesses.for_number(form.get("To", ""))
         is_reached = outcome in ("completed", "answered")
         if gateway.is_draining and not is_reached:  # the next process takes the caller back, and is told why
@@ -264,7 +296,7 @@ def create_blueprint(gateway: Gateway, greeting_path: str | None) -> Blueprint:
 
 def _resumes_so_far() -> int:
     """As another process wrote it into the address that is asked."""
-    return max(0, request.args.get("resumes", 0, int))
+    return max(0, request.args.get(RESUMES, 0, int))
 
 
 def _twiml(text: str) -> Response:

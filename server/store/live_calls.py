@@ -8,13 +8,15 @@ for one process.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Container
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from server.endings import EndReason
+from server.endings import GOES_ON, EndReason
 
 MAX_REMEMBERED = 2_000
 """Calls, 0.4 kB each: far more than end between a stream and Twilio's question what follows."""
+MAX_NUMBER_CHARS = 64
 
 
 class FollowUp(StrEnum):
@@ -53,6 +55,8 @@ MAX_RESUMES = 3
 """Streams of one call that break one after the other: after the third the caller may leave a message."""
 STEADY_S = 60.0
 """A stream that lasted so long was a good one: what breaks after it is counted anew."""
+STREAM_WITHIN_S = 15.0
+"""Of a call that was answered with one. It comes within a second, or after a recorded greeting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,7 @@ class CallState:
     """The TwiML that rings a person, until that is over."""
     stream_sid: str = ""
     has_begun: bool = False
-    """There was a stream, here or in a process before."""
+    """There was a stream, here or in a process before. False: none that this process knows of."""
     is_live: bool = False
     was_asked: bool = False
     """Twilio asked what follows the latest stream."""
@@ -89,12 +93,34 @@ class LiveCalls:
 
     def __init__(self) -> None:
         self._calls: OrderedDict[str, CallState] = OrderedDict()
+        self._expected: OrderedDict[str, float] = OrderedDict()
+        """Calls whose stream was ordered and has not begun here, in the order of when (monotonic)."""
         self.live_count = 0
 
     def answered(self, call_sid: str, facts: CallFacts = CallFacts()) -> None:
         """What a webhook told of the call; its stream may or may not come."""
         self._calls.setdefault(call_sid, CallState()).facts = facts
         self._forget()
+
+    def told(self, call_sid: str, facts: CallFacts) -> None:
+        """What the stream brings of a webhook that another process answered; our own knows better."""
+        if self.facts(call_sid) == CallFacts():
+            self.answered(call_sid, facts)
+
+    def expected(self, call_sid: str, now_s: float) -> None:
+        """The call was answered with a stream: it holds a place until that begins, or for a while."""
+        self._expected.pop(call_sid, None)
+        self._expected[call_sid] = now_s
+
+    def is_expected(self, call_sid: str, now_s: float) -> bool:
+        since_s = self._expected.get(call_sid)
+        return since_s is not None and now_s - since_s < STREAM_WITHIN_S
+
+    def expected_count(self, now_s: float, *besides: Container[str]) -> int:
+        """How many calls are expected, those besides that hold a place for another reason."""
+        while self._expected and now_s - next(iter(self._expected.values())) >= STREAM_WITHIN_S:
+            self._expected.popitem(last=False)
+        return sum(not any(call_sid in known for known in besides) for call_sid in self._expected)
 
     def facts(self, call_sid: str) -> CallFacts:
         state = self._calls.get(call_sid)
@@ -116,11 +142,21 @@ class LiveCalls:
             state.transfer, state.end_reason = "", EndReason.TRANSFER
 
     def began(self, call_sid: str, stream_sid: str) -> None:
+        self._expected.pop(call_sid, None)
         state = self._calls.setdefault(call_sid, CallState())
         state.stream_sid, state.is_live, state.end_reason = stream_sid, True, None
         state.was_asked = False
         state.has_begun = True
         self.live_count += 1
+        self._forget()
+
+    def refused(self, call_sid: str) -> None:
+        """A stream of the call was refused before it began, and so would be the next one."""
+        self._expected.pop(call_sid, None)
+        state = self._calls.setdefault(call_sid, CallState())
+        is_latest = state.was_asked or not (state.is_live or state.end_reason)
+        if is_latest and (state.end_reason is None or state.end_reason in GOES_ON):
+            state.end_reason = EndReason.REFUSED
         self._forget()
 
     def ending(self, call_sid: str, stream_sid: str, reason: EndReason, lasted_s: float = 0.0) -> None:
@@ -141,6 +177,7 @@ class LiveCalls:
 
     def asked(self, call_sid: str) -> None:
         """Twilio asks what follows the call's stream, or says that nothing can."""
+        self._expected.pop(call_sid, None)
         if (state := self._calls.get(call_sid)) is not None:
             state.was_asked = True
 
@@ -169,15 +206,25 @@ class LiveCalls:
         state = self._calls.get(call_sid)
         return None if state is None else state.end_reason
 
-    def inherited(self, call_sid: str, resumes: int) -> None:
-        """A call whose stream broke in another process, as often as that. One known here stays as it is."""
-        self._calls.setdefault(call_sid, CallState(resumes=resumes, has_begun=True))
+    def inherited(self, call_sid: str, resumes: int = 0, *, has_begun: bool = True) -> None:
+        """Twilio asks about a call that may have gone on in other processes: its streams broke as often as
+        that, and `has_begun` is what they know of it. Of a call whose latest stream was here that says
+        nothing new. To be told before `asked`."""
+        state = self._calls.setdefault(call_sid, CallState(has_begun=has_begun, was_asked=True))
+        if state.was_asked or not state.has_begun:
+            state.resumes = max(state.resumes, resumes)
         self._forget()
 
     def has_begun(self, call_sid: str) -> bool:
-        """The call had a stream: its caller may have heard something."""
+        """The call had a stream: its caller may have heard something. False: here nothing is known of one;
+        another process may have had it."""
         state = self._calls.get(call_sid)
         return state is not None and state.has_begun
+
+    def resumes(self, call_sid: str) -> int:
+        """How many streams have followed a broken one."""
+        state = self._calls.get(call_sid)
+        return 0 if state is None else state.resumes
 
     def resumed(self, call_sid: str) -> int:
         """Another stream follows a broken one; how many have by now."""

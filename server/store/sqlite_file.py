@@ -79,7 +79,9 @@ class SqliteFile:
         return self.write(only_when_due=True)
 
     def purge(self) -> Report:
-        self._calls.purge(time.time())
+        now = time.time()
+        self._calls.purge(now)
+        self._stale = {call_sid: until for call_sid, until in self._stale.items() if until > now}
         self._purge_at = 0.0
         return self.write(only_when_due=True)
 

@@ -36,7 +36,7 @@ class Start:
     encoding: str
     sample_rate_hz: int
     channels: int
-    parameters: dict[str, str] = field(default_factory=dict)
+    parameters: dict[str, str] = field(default_factory=dict, repr=False)
     """The `<Parameter>`s of the TwiML, as text."""
 
 

@@ -20,6 +20,11 @@ MESSAGE_LEFT_PATH = "/webhook/message_left"
 MEDIA_PATH = "/ws/twilio-media"
 RESUME = "continue"
 """The stream's parameter `resume` in a call that goes on where its last stream broke."""
+MAY_BE_NEW = "may_be_new"
+"""The stream's parameter that goes with it where nobody knows whether there was such a stream: without a
+record the call is a new one."""
+CALLER, CALLED = "caller", "called"
+"""The stream's parameters with the webhook's From and To, for another process may take the stream."""
 
 PATIENCE_S = 2
 """Longer silence seems a dead line. With what is said that makes 6 s: a process starts in two or three."""

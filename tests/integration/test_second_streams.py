@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -15,6 +16,7 @@ from server.endings import EndReason
 from server.gateway import CallerLeg, Gateway, Mode
 from server.media_ws import CALLER_LIMITS, MediaStream
 from server.media_ws_echo import EchoMode
+from server.store.live_calls import FollowUp
 from server.telephony.call_token import CallTokens
 from server.telephony.messages import Start
 from server.telephony.signature import SignatureCheck
@@ -27,7 +29,7 @@ class Door:
     """A gateway's streams over real sockets, without its web server."""
 
     def __init__(self) -> None:
-        settings = Settings.from_env({"ECHO_TEST": "1"})
+        settings = Settings.from_env({"ECHO_TEST": "1", "MAX_CALLS": "4"})
         self.begun: list[str] = []
         self.gateway = Gateway(
             settings=settings,
@@ -94,3 +96,64 @@ def test_one_that_ended_while_it_waited_does_not_begin(door: Door) -> None:
         thread.wait()
     assert door.begun == ["MZ0"]
     assert door.gateway.unstarted_streams == 0
+
+
+def refused(door: Door, message: bytes) -> FollowUp | None:
+    """What follows the call, after a stream of it was refused."""
+    peer, _, thread = door.open()
+    peer.sendall(message)
+    with green.deadline(3.0):
+        thread.wait()
+    assert door.begun == []
+    return door.gateway.calls.follow_up(CALL_SID)
+
+
+def test_a_stream_without_a_good_token_is_followed_by_words(door: Door) -> None:
+    door.gateway.calls.answered(CALL_SID)
+    assert refused(door, start("MZ1", CALL_SID, "no token of ours")) is FollowUp.APOLOGY
+
+
+def test_a_stream_of_another_sound_is_followed_by_words(door: Door) -> None:
+    door.gateway.calls.answered(CALL_SID)
+    other = start(
+        "MZ1", CALL_SID, mediaFormat={"encoding": "audio/x-alaw", "sampleRate": 8000, "channels": 1}
+    )
+    assert refused(door, other) is FollowUp.APOLOGY
+
+
+def test_a_stream_for_which_there_is_no_place_is_followed_by_words(door: Door) -> None:
+    for number in range(4):
+        door.gateway.calls.began(f"CA{number}", f"MZ{number}")
+    door.gateway.calls.answered(CALL_SID)
+    assert refused(door, start("MZ9", CALL_SID)) is FollowUp.APOLOGY
+
+
+def begin(door: Door, message: bytes) -> None:
+    peer, _, _ = door.open()
+    peer.sendall(message)
+    with green.deadline(3.0):
+        while not door.begun:
+            green.sleep(0.01)
+
+
+def test_a_call_that_was_answered_a_moment_ago_has_its_place(door: Door) -> None:
+    for number in range(3):
+        door.gateway.calls.began(f"CA{number}", f"MZ{number}")
+    door.gateway.calls.expected(CALL_SID, time.monotonic())
+    assert door.gateway.places_taken == 4
+    begin(door, start("MZ9", CALL_SID))
+    assert door.gateway.places_taken == 4
+
+
+def test_a_call_whose_line_broke_and_that_is_expected_again_holds_one_place(door: Door) -> None:
+    begin(door, start("MZ1", CALL_SID))
+    door.gateway.calls.expected(CALL_SID, time.monotonic())
+    assert door.gateway.places_taken == 1
+
+
+def test_what_the_stream_brings_of_its_webhook_is_hostile_text(door: Door) -> None:
+    parameters = {"caller": "+97250\n\u202e" + "1" * 300, "called": "+97239999999"}
+    begin(door, start("MZ1", CALL_SID, customParameters=parameters))
+    facts = door.gateway.calls.facts(CALL_SID)
+    assert facts.caller == "+97250 \ufffd" + "1" * 56
+    assert facts.called == "+97239999999"

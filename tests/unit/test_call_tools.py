@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import time
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
+from server import green
 from server.business import Business
 from server.call_services import CallServices
 from server.call_tools import MAX_MESSAGE_CHARS, MAX_NAME_CHARS, MAX_SMS_CHARS, CallTools, notify
@@ -162,6 +166,44 @@ def test_a_fault_of_our_own_stops_nobody(caplog):
     made = services(STOCK, receivers=Receivers(error=RuntimeError("oops")))
     notify(made, business_of(made), MESSAGE, "CA1")
     assert "KAV-199" in caplog.text
+
+
+class SlowReceivers(Receivers):
+    """They answer in their own time."""
+
+    def notify(self, business: Business, message: Mapping[str, Any], message_id: str) -> ToolAnswer:
+        green.sleep(0.2)
+        return super().notify(business, message, message_id)
+
+
+def test_the_text_message_does_not_wait_for_a_slow_receiver():
+    receivers, rest = SlowReceivers(), Rest()
+    take(services(STOCK, receivers=receivers, rest=rest), message="hello")
+    eventually(lambda: bool(rest.texts), within_s=0.1)
+    assert receivers.notified == []
+    eventually(lambda: bool(receivers.notified))
+
+
+def test_a_process_that_ends_waits_until_the_business_was_told(caplog):
+    receivers = SlowReceivers()
+    made = services(STOCK, receivers=receivers)
+    take(made, message="hello")
+    made.settle(time.monotonic() + 2.0)
+    assert len(receivers.notified) == 1
+    made.close()
+    assert caplog.text == ""
+
+
+def test_who_could_not_be_told_in_time_is_named(caplog):
+    receivers = SlowReceivers()
+    made = services(STOCK, receivers=receivers)
+    take(made, message="hello")
+    made.settle(time.monotonic() + 0.05)
+    made.close()
+    assert receivers.notified == []
+    [line] = caplog.messages
+    assert "the process ends" in line and line.endswith("call_sid=CA1")
+    eventually(lambda: bool(receivers.notified))
 
 
 @pytest.mark.parametrize(

@@ -204,3 +204,87 @@ def test_a_call_whose_stream_never_came_has_not_begun():
     assert calls.has_begun("CA1")
     assert not calls.has_begun("CA2")
     assert calls.resumed("CA2") == 0
+
+
+def test_a_stream_that_is_refused_is_followed_by_words():
+    calls = LiveCalls()
+    calls.answered("CA1")
+    calls.refused("CA1")
+    assert calls.follow_up("CA1") is FollowUp.APOLOGY
+    calls.refused("CA2")
+    assert calls.follow_up("CA2") is FollowUp.APOLOGY, "another process answered its webhook"
+
+
+def test_the_refused_stream_of_a_call_that_broke_is_the_last():
+    calls = ended(EndReason.RESET)
+    calls.refused("CA1")
+    assert calls.follow_up("CA1") is FollowUp.RESUME, "Twilio has yet to ask what follows the one that broke"
+    calls.asked("CA1")
+    calls.refused("CA1")
+    assert calls.follow_up("CA1") is FollowUp.APOLOGY
+
+
+def test_a_stream_that_twilio_has_given_up_does_not_hide_that_the_next_one_was_refused():
+    calls = LiveCalls()
+    calls.began("CA1", "MZ1")
+    calls.asked("CA1")
+    calls.refused("CA1")
+    calls.ended("CA1", "MZ1", EndReason.SILENT_LEG)
+    assert calls.follow_up("CA1") is FollowUp.APOLOGY
+
+
+@pytest.mark.parametrize("reason", [EndReason.AGENT_HANGUP, EndReason.TAKE_MESSAGE])
+def test_a_refused_stream_changes_nothing_of_a_call_that_lives_or_has_ended(reason):
+    calls = LiveCalls()
+    calls.began("CA1", "MZ1")
+    calls.refused("CA1")
+    assert calls.end_reason("CA1") is None
+    calls.ended("CA1", "MZ1", reason)
+    calls.asked("CA1")
+    calls.refused("CA1")
+    assert calls.end_reason("CA1") is reason
+
+
+def test_a_call_holds_its_place_until_its_stream_begins_or_for_a_while():
+    calls = LiveCalls()
+    for number in range(4):
+        calls.expected(f"CA{number}", 100.0 + number)
+    assert calls.expected_count(104.0) == 4
+    assert calls.expected_count(104.0, {"CA1"}, ["CA2"]) == 2
+    calls.began("CA0", "MZ1")
+    calls.asked("CA1")
+    calls.refused("CA2")
+    assert [calls.is_expected(f"CA{n}", 104.0) for n in range(4)] == [False, False, False, True]
+    assert calls.expected_count(103.0 + live_calls.STREAM_WITHIN_S) == 0
+    assert not calls.is_expected("CA3", 103.0 + live_calls.STREAM_WITHIN_S)
+    assert not calls._expected
+
+
+def test_who_is_expected_once_more_holds_one_place():
+    calls = LiveCalls()
+    calls.expected("CA1", 100.0)
+    calls.expected("CA2", 101.0)
+    calls.expected("CA1", 110.0)
+    assert calls.expected_count(111.0) == 2
+    assert calls.expected_count(101.0 + live_calls.STREAM_WITHIN_S) == 1
+
+
+def test_what_the_stream_tells_is_taken_where_no_webhook_told_it():
+    calls = LiveCalls()
+    calls.told("CA1", CallFacts("+972501234567", "+97231234567"))
+    assert calls.facts("CA1").caller == "+972501234567"
+    calls.answered("CA2", CallFacts("+1", "+2", "https://kav.example"))
+    calls.told("CA2", CallFacts("+3", "+4"))
+    assert calls.facts("CA2") == CallFacts("+1", "+2", "https://kav.example")
+
+
+def test_breaks_elsewhere_count_unless_the_latest_stream_was_here():
+    calls = ended(EndReason.RESET)
+    calls.inherited("CA1", 2)
+    assert calls.resumes("CA1") == 0
+    calls.asked("CA1")
+    calls.inherited("CA1", 2)
+    assert calls.resumes("CA1") == 2
+    calls.answered("CA2")
+    calls.inherited("CA2", 2)
+    assert (calls.resumes("CA2"), calls.has_begun("CA2")) == (2, False)

@@ -246,6 +246,18 @@ def test_a_disk_that_takes_no_writes_gives_each_record_once(file: SqliteFile) ->
     assert take(file) is None
 
 
+def test_what_was_taken_is_not_remembered_for_ever_while_nothing_can_be_written(tmp_path: Path) -> None:
+    with closing(SqliteFile(str(tmp_path / "there" / "kav.sqlite3"), 0.05)) as file:
+        for number in range(10):
+            file.put(f"CA{number}", "one")
+            assert take(file, f"CA{number}") == "one"
+        file.purge()
+        assert len(file._stale) == 10, "the file may come back, with what has not expired in it"
+        time.sleep(0.06)
+        file.purge()
+        assert file._stale == {}
+
+
 # Messages
 
 
