@@ -17,15 +17,13 @@ import time
 from collections.abc import Callable
 
 from server import green
+from server.admission import check_place, check_stream, facts_of
 from server.channel import Channel, ChannelClosed, Limits
 from server.endings import EndReason
 from server.errors import CallRefused, TwilioProtocolError
 from server.faults import FAULTS
 from server.gateway import Gateway, Mode
 from server.logs import call_tag, clean
-from server.store.live_calls import MAX_NUMBER_CHARS, CallFacts
-from server.telephony import twiml
-from server.telephony.call_token import TokenVerdict
 from server.telephony.messages import Connected, Dtmf, Mark, Media, Start, Stop, Unknown, decode
 from server.telephony.outbox import Outbox
 from server.telephony.plain_media import scan
@@ -192,7 +190,7 @@ class MediaStream:
         self._gateway.streams_by_call[start.call_sid] = self
         self.tx_q.stream_sid = start.stream_sid
         self._gateway.unstarted_streams -= 1
-        self._gateway.calls.told(start.call_sid, _facts_of(start))
+        self._gateway.calls.told(start.call_sid, facts_of(start))
         self._gateway.calls.began(start.call_sid, start.stream_sid)
         self._gateway.counters.calls_started += 1
         self._mode = self._gateway.make_mode(self, start)
@@ -204,37 +202,11 @@ class MediaStream:
     def _admit(self, start: Start) -> None:
         """Raise CallRefused, or return when the stream may begin: an older one of the call has ended then.
         Blocks a second at most."""
-        if (start.encoding, start.sample_rate_hz, start.channels) != ("audio/x-mulaw", 8000, 1):
-            seen = f"{start.encoding} {start.sample_rate_hz} Hz, {start.channels} channel(s)"
-            raise CallRefused("KAV-115", seen[:80])
-        self._check_token(start)
+        check_stream(self._gateway, start)
         if (older := self._gateway.streams_by_call.get(start.call_sid)) is not None:
             older.give_way()  # it broke at Twilio's side before we noticed
-            if self._is_over():  # so did this one, meanwhile
-                return
-        if self._gateway.places_taken >= self._gateway.settings.max_calls and not self._has_place(start):
-            raise CallRefused("KAV-141", f"{self._gateway.settings.max_calls} calls")
-
-    def _has_place(self, start: Start) -> bool:
-        """A call that was answered a moment ago holds one, and a conversation that goes on is not refused
-        for new ones. Where nothing is signed anybody may say so: there only a call that is waited for is
-        believed."""
-        gateway = self._gateway
-        has_begun = gateway.signature.is_on and gateway.calls.has_begun(start.call_sid)
-        is_expected = gateway.calls.is_expected(start.call_sid, time.monotonic())
-        return has_begun or is_expected or start.call_sid in gateway.parked
-
-    def _check_token(self, start: Start) -> None:
-        """Before anything is paid for. Without a Twilio token nothing here is, unless the operator
-        allowed it: then a bare diagnostic stream may do without; a wrong token is wrong everywhere."""
-        settings = self._gateway.settings
-        token = start.parameters.get("token")
-        is_free = not settings.twilio_auth_tokens and not settings.allow_unsigned_ai
-        if token is None and is_free:
-            return
-        verdict = self._gateway.tokens.take(token, start.call_sid, time.time())
-        if verdict is not TokenVerdict.GOOD:
-            raise CallRefused("KAV-114", str(verdict))
+        if not self._is_over():  # this one may have broken meanwhile
+            check_place(self._gateway, start.call_sid)
 
     def _broken(self, seen: str) -> None:
         """A message that is dropped: said once, counted always, too many end the stream."""
@@ -428,13 +400,6 @@ class MediaStream:
         log.info(
             "WS_END call=%s duration_s=%.1f reason=%s %s", self.call_tag, seconds, reason, self._end_detail
         )
-
-
-def _facts_of(start: Start) -> CallFacts:
-    """What the webhook told, as the stream brings it."""
-    return CallFacts(
-        *(clean(start.parameters.get(name, ""), MAX_NUMBER_CHARS) for name in (twiml.CALLER, twiml.CALLED))
-    )
 
 
 def _tick_all(gateway: Gateway) -> None:

@@ -10,11 +10,12 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing.exceptions import WebsocketMismatch
 
 from server import __version__, green
+from server.admission import why_full
 from server.config import Settings
 from server.faults import FAULTS
 from server.gateway import Gateway
 from server.metrics import GatewayCollector, exposition
-from server.routes_twilio import public_base_url, why_full
+from server.routes_twilio import public_base_url
 from server.status import checklist
 from server.telephony.twiml import INCOMING_CALL_PATH
 

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlencode
 from flask import Blueprint, Response, request
 
 from server import green
+from server.admission import is_expected, why_full
 from server.business import Business
 from server.endings import GOES_ON, EndReason
 from server.faults import FAULTS
@@ -31,8 +32,6 @@ MAX_FORM_FIELDS = 300
 64 kB of short fields held up every call for 65 ms."""
 MAX_SID_CHARS = 64
 MAX_URL_CHARS = 300
-MAX_HUB_LAG_S = 0.05
-"""At the 95th percentile: frames are paced 200 ms ahead, so that much is not heard yet."""
 BODY_WITHIN_S = 5.0
 RINGING = "ringing"
 """Twilio's CallStatus of a call that nobody has answered yet, as it is when it comes here first."""
@@ -70,15 +69,6 @@ def public_base_url(gateway: Gateway) -> str:
     return f"{'https' if scheme == 'https' else 'http'}://{request.host}"
 
 
-def why_full(gateway: Gateway) -> tuple[str, str] | None:
-    """(fault id, what was seen) when no further call may be taken; live ones keep their quality."""
-    if gateway.places_taken >= gateway.settings.max_calls:
-        return "KAV-141", f"{gateway.settings.max_calls} calls"
-    if (lag_s := gateway.lag()) > MAX_HUB_LAG_S:
-        return "KAV-143", f"{lag_s * 1000:.0f} ms late"
-    return None
-
-
 def create_blueprint(gateway: Gateway, greeting_path: str | None) -> Blueprint:
     """The three webhooks. `greeting_path`: a sound file of ours to play before the stream, if any."""
     bp = Blueprint("twilio", __name__, url_prefix="/webhook")
@@ -108,7 +98,7 @@ def create_blueprint(gateway: Gateway, greeting_path: str | None) -> Blueprint:
             log.info("INCOMING_CALL call=%s sent to the next process: draining", call_tag(call_sid))
             return ask_again(base_url, settings.call_language, twiml.INCOMING_CALL_PATH)
         business = gateway.businesses.for_number(request.form.get("To", ""))
-        if (full := why_full(gateway)) is not None and not has_place(call_sid):
+        if (full := why_full(gateway)) is not None and not is_expected(gateway, call_sid):
             fault_id, seen = full
             counters.refused[fault_id] += 1
             log.warning("%s call=%s", FAULTS[fault_id].line(seen), call_tag(call_sid))
@@ -124,10 +114,6 @@ def create_blueprint(gateway: Gateway, greeting_path: str | None) -> Blueprint:
 
     def ask_again(base_url: str, language: str, path: str) -> Response:
         return _twiml(twiml.ask_again(base_url, language, path, is_last=gateway.is_leaving))
-
-    def has_place(call_sid: str) -> bool:
-        """Twilio asks again about a call that was answered with a stream a moment ago."""
-        return gateway.calls.is_expected(call_sid, time.monotonic())
 
     def note_facts(call_sid: str, base_url: str) -> None:
         """The numbers stand in each of the call's webhooks; this may be the first one that comes here."""

@@ -28,7 +28,7 @@ FLOORS = [
     ["telephony", "realtime", "turns"],
     ["store", "channel", "audio_trail", "prompts"],
     ["services", "parked_sessions", "notifications", "gateway", "call_services"],
-    ["agent_voice", "caller_seat", "call_record"],
+    ["agent_voice", "caller_seat", "call_record", "admission"],
     ["call_tools", "call_stage", "model_session", "session_keeper", "fallback", "call_sessions"],
     ["media_ws", "media_ws_echo", "media_ws_ai", "media_ws_pipeline"],
     ["routes_console", "routes_media", "routes_twilio"],
