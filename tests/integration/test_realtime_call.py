@@ -46,8 +46,8 @@ def test_every_byte_the_model_says_is_heard_in_order(tmp_path: Path) -> None:
 
 
 def test_all_that_the_caller_says_reaches_the_model_and_its_clock(tmp_path: Path) -> None:
-    said = speech("human_command")
-    with model_server(tmp_path, [[]]) as model, gateway(model, NOISE_GATE="0") as process:
+    said, greeting = speech("human_command"), say("human_command")
+    with model_server(tmp_path, [[greeting]]) as model, gateway(model, NOISE_GATE="0") as process:
         call = make_call(process, said, hangup_after_s=6.0)
         report = call.run()
         eventually(lambda: len(model.audio("in")) // FRAME_BYTES >= report.frames_sent - 3)
