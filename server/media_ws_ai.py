@@ -374,7 +374,7 @@ class RealtimeMode:
             self._record.save()
 
     def session_lost(self, session: ModelSession, reason: EndReason, fault_id: str, seen: str) -> None:
-        if self._keeper is None or not self._keeper.lost(session):
+        if self._keeper is None or not self._keeper.lost(session, fault_id, seen):
             return
         if self._caller.is_empty:
             self._services.parked.end(self._call_sid)  # the record is all that is left to go on with

@@ -75,11 +75,13 @@ class Counters:
 
 
 MAX_UNKNOWN_TYPES = 50
+MAX_TYPE_CHARS = 100
 
 
 def count_unknown(counters: Counters, kind: str) -> bool:
     """Count an event nobody here knows; True when it is the first of its type."""
-    types = counters.model_events_unknown
+    types, kind = counters.model_events_unknown, kind[:MAX_TYPE_CHARS]
+    kind = kind.encode("utf-8", "replace").decode()  # half a character would spoil the whole page
     is_first = kind not in types and len(types) < MAX_UNKNOWN_TYPES
     types[kind if kind in types or is_first else "others"] += 1
     return is_first

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 
 from server import green
+from server.faults import FAULTS
 from server.model_session import ModelSession
 from server.realtime.conversation import Conversation
 from server.realtime.session_clock import Phase
@@ -52,13 +53,13 @@ class SessionKeeper:
                 self._take_over(self._next, conversation, now_s)
                 return True
         elif now_s - self._next.began_at > READY_WITHIN_S:
-            self._give_up_next(now_s)
+            self._give_up_next(now_s, "KAV-131", f"no session within {READY_WITHIN_S:.0f} s")
         return False
 
-    def lost(self, session: ModelSession) -> bool:
-        """A session ended; true when it was the one in use."""
+    def lost(self, session: ModelSession, fault_id: str, seen: str) -> bool:
+        """A session ended, for that reason; true when it was the one in use."""
         if session is self._next:
-            self._give_up_next(time.monotonic())
+            self._give_up_next(time.monotonic(), fault_id, seen)
         return session is self.current
 
     def replace(self, make: Callable[[], ModelSession] | None = None) -> ModelSession:
@@ -84,9 +85,12 @@ class SessionKeeper:
         conversation.session_changed(session.client.commands, is_transcribed=session.is_transcribed)
         session.seed(conversation.history.entries())
         is_retold = self._use(session)
-        conversation.session_ready(now_s, is_retold=is_retold)
+        conversation.session_ready(now_s, is_retold=is_retold, silence_ms=session.silence_ms)
 
-    def _give_up_next(self, now_s: float) -> None:
+    def _give_up_next(self, now_s: float, fault_id: str, seen: str) -> None:
+        """Nobody hears anything of it yet, but the hour goes on."""
+        told = FAULTS[fault_id].line(f"the session that is to follow: {seen}")
+        log.warning("%s call=%s", told, self._tag)
         session, self._next = self._next, None
         self._not_before_s = now_s + TRY_AGAIN_AFTER_S
         if session is not None:

@@ -16,6 +16,8 @@ from server.turns.latency import TurnClock
 
 MAX_RETRIES = 2
 RETRY_AFTER_S = 0.5
+MAX_SILENT_ROUNDS = 8
+"""A model that calls tools so often without a word does nothing else any more."""
 
 
 class Asking:
@@ -37,6 +39,8 @@ class Asking:
         """Of what was asked for last: somebody waits for it."""
         self._sounded = ""
         """The response of which a sound came last."""
+        self._silent_rounds = 0
+        """Responses in a row that only called tools."""
 
     @property
     def is_active(self) -> bool:
@@ -69,13 +73,15 @@ class Asking:
         """Have the model answer the conversation as it stands."""
         self.ask(self._answer, now_s, answers_turn=answers_turn, waited_s=waited_s)
 
-    def instruct(self, instructions: str, now_s: float) -> None:
-        """Have the agent say something of ours, in its own voice."""
-        self.ask(self._instructed(instructions), now_s)
+    def instruct(self, instructions: str, now_s: float, *, verbatim: str = "") -> None:
+        """Have the agent say something of ours, in its own voice. `verbatim`: see `Command`."""
+        self.ask(
+            lambda: self.commands.create_response(instructions, may_use_tools=False, verbatim=verbatim), now_s
+        )
 
-    def owe(self, now_s: float, instructions: str = "") -> None:
-        """An answer, or what `instructions` are, is owed that cannot be asked for yet."""
-        self._last = self._instructed(instructions) if instructions else self._answer
+    def owe(self, now_s: float) -> None:
+        """An answer is owed that cannot be asked for yet."""
+        self._last = self._answer
         self.watch.owed(now_s)
 
     def ask_owed(self, now_s: float) -> None:
@@ -103,6 +109,7 @@ class Asking:
     def sounds(self, response_id: str) -> None:
         """Audio of it has come: it is answered."""
         self._sounded = response_id
+        self._silent_rounds = 0
         self.watch.settled()
 
     def created(self, response_id: str) -> None:
@@ -116,8 +123,10 @@ class Asking:
         self._send(following)
         if not is_wanted:
             return False
-        is_answer = bool(done.function_calls) or self._sounded == done.response_id
-        if done.status == "completed" and (is_answer or not self._is_missed):
+        is_heard = self._sounded == done.response_id
+        if done.status == "completed" and done.function_calls and not is_heard:
+            self._on_silent_calls(now_s)
+        elif done.status == "completed" and (is_heard or not self._is_missed):
             self._retries = 0
             self.watch.settled()
         elif done.status == "completed" and self.watch.is_owed:
@@ -176,6 +185,15 @@ class Asking:
         else:
             self.on_error(error)
 
+    def _on_silent_calls(self, now_s: float) -> None:
+        """The model used tools and said nothing: it has all the time anew, but the caller waits as before."""
+        self._retries = 0
+        self._silent_rounds += 1
+        self.watch.begin_anew(now_s)
+        if self._silent_rounds >= MAX_SILENT_ROUNDS:
+            self._silent_rounds = 0
+            self._stage.fail(EndReason.MODEL_SILENT, "KAV-137", "it calls tools and says nothing")
+
     def _try_again(self, seen: str, now_s: float, *, is_followed: bool, fault_id: str = "KAV-136") -> None:
         if not is_followed and self._retries >= MAX_RETRIES:
             self.watch.owed(now_s)  # whatever was heard of it
@@ -185,9 +203,6 @@ class Asking:
             self._retries += 1
             self._retry_at = now_s + RETRY_AFTER_S * self._retries
         self._stage.warn(fault_id, seen)
-
-    def _instructed(self, instructions: str) -> Request:
-        return lambda: self.commands.create_response(instructions, may_use_tools=False)
 
     def _answer(self) -> Command:
         return self.commands.create_response()

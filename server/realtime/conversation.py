@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from server.audio.g711 import BYTES_PER_MS
-from server.business import Business
+from server.business import Business, KeyKind
 from server.endings import EndReason
 from server.realtime import events
 from server.realtime.asking import Asking
@@ -30,13 +30,14 @@ from server.realtime.words import WORDS, greeting_tokens
 from server.telephony.outbox import Outbox
 from server.telephony.playout import Cut
 from server.turns.backchannel import is_backchannel, is_wordless
-from server.turns.barge_in import JUDGED_WITHIN_S, SERVER_SILENCE_MS, BargeIn, Move, Moves, Over, Words
+from server.turns.barge_in import SERVER_SILENCE_MS, BargeIn, Move, Moves, Over, Words
 from server.turns.history import History
 from server.turns.key_menu import Chosen, KeyMenu, Typed
 from server.turns.latency import TurnClock
 from server.turns.leaving import HangUp, Leaving, Transfer
 
 MAX_OPENINGS = 2
+MAX_EARLY_KEYS = 8
 IDLE_GOODBYE = HangUp(EndReason.IDLE)
 RETOLD_WITHIN_S = 1.0
 """What was said and not taken in is told to a new session at once; so soon it has noticed a voice in it."""
@@ -151,25 +152,21 @@ class Conversation:
             return
         self._is_ready = True
         self._barge_in.silence_ms = silence_ms
-        has_turn = self._asking.is_active or self._barge_in.is_speaking
-        if not self._openings:
-            self._open(now_s)
-        elif self.is_leaving:
+        has_turn = self._asking.is_active or self._barge_in.is_undecided(now_s)
+        if self.is_leaving:
             self._asking.watch.settled()
+        elif not self._openings:
+            self._open(now_s)
         elif has_turn:
-            pass  # answered, or to be answered at its end
-        elif self._is_broken_off and self._barge_in.is_undecided(now_s):
-            self._asking.owe(now_s, self._words.continuing)
-            self._ask_owed_at = now_s + JUDGED_WITHIN_S
+            pass  # answered if it was words; if not, `tick` goes on with what broke off
         elif self._is_broken_off:
-            self._asking.instruct(self._words.continuing, now_s)
+            self._go_on(now_s)
         elif self._tools.is_busy:
             self._asking.owe(now_s)
         elif is_retold:
             self._ask_owed_at = now_s + RETOLD_WITHIN_S
         else:
             self._asking.ask_owed(now_s)
-        self._is_broken_off = False
         keys, self._early_keys = self._early_keys, []
         self._do_keys(keys, now_s)
 
@@ -253,7 +250,10 @@ class Conversation:
             self._ask_after_tools(now_s)
         if self._ask_owed_at is not None and now_s >= self._ask_owed_at:
             self._ask_owed_at = None
-            self._asking.ask_owed(now_s)
+            if not self._asking.is_active:
+                self._asking.ask_owed(now_s)
+        if self._is_broken_off and not (self._is_busy or self._barge_in.is_undecided(now_s)):
+            self._go_on(now_s)
         self._watch_answer(now_s, is_quiet=is_quiet)
         self._watch_clocks(now_s, is_quiet=is_quiet)
         self._leave_if_due(now_s)
@@ -291,6 +291,7 @@ class Conversation:
         if self.is_abandoned(delta.response_id):
             self.history.cut_further(delta.item_id, len(delta.payload) / BYTES_PER_MS)
             return
+        self._is_broken_off = False
         self._asking.sounds(delta.response_id)
         self._latency.first_audio(now_s)
         self._tools.agent_spoke()
@@ -317,6 +318,7 @@ class Conversation:
         if text is not None and has_words:
             self.history.caller(transcript.item_id, text)
         if has_words:
+            self._is_broken_off = False
             self._clocks.words(now_s)
         elif transcript.item_id == self._turn_item:
             self._asking.owe_nothing()
@@ -422,7 +424,13 @@ class Conversation:
 
     def _open(self, now_s: float) -> None:
         self._openings += 1
+        self._said.opens()
         self._asking.ask(self._opening, now_s)
+
+    def _go_on(self, now_s: float) -> None:
+        """Say the rest of an answer that its session took with it."""
+        self._is_broken_off = False
+        self._asking.instruct(self._words.continuing, now_s)
 
     def _opening(self) -> Command:
         """The greeting word for word; in a call that goes on, what it goes on with."""
@@ -442,10 +450,11 @@ class Conversation:
             return
         self._tools.use(calls, self._asking.commands, now_s)
         line = self._tools.line_to_say(self._words)
-        if waiting := next((text for call in calls if (text := self._said_while_waiting(call.name))), ""):
-            line = line or self._words.exactly.format(text=waiting)
+        waiting = next((text for call in calls if (text := self._said_while_waiting(call.name))), "")
         if line:
             self._asking.instruct(line, now_s)
+        elif waiting:
+            self._asking.instruct(self._words.exactly.format(text=waiting), now_s, verbatim=waiting)
         else:
             self._ask_after_tools(now_s)
 
@@ -474,9 +483,10 @@ class Conversation:
             self._clocks.words(now_s)
             action = entry.action if isinstance(entry, Chosen) else None
             if not self._is_ready and (action is None or action.kind not in NEED_NO_MODEL):
-                self._early_keys.append(entry)
+                self._early_keys = [*self._early_keys, entry][-MAX_EARLY_KEYS:]
                 continue
             self.history.keys(entry.keys)
+            self._asking.responses.forget_waiting()
             text = None
             if action is not None:
                 self._yield_if_audible(now_s)
@@ -484,7 +494,8 @@ class Conversation:
             if text is None:
                 self._tell_keys(entry.keys, now_s)
             elif self._is_ready:
-                self._asking.instruct(text, now_s)
+                says = action.text if action is not None and action.kind is KeyKind.SAY else ""
+                self._asking.instruct(text, now_s, verbatim=says)
             else:
                 self._say_without_model()
 
@@ -500,6 +511,7 @@ class Conversation:
         is_heard = self._tx_q.is_quiet(now_s) and (not self._is_ready or self._is_all_said(now_s))
         remaining_ms = self._tx_q.remaining_ms(now_s)
         if (plan := self._leaving.due(now_s, is_heard=is_heard, remaining_ms=remaining_ms)) is not None:
+            self._asking.is_silenced = True  # who speaks now speaks to whoever comes next
             self._stage.leave(plan)
 
     def _say_without_model(self) -> None:

@@ -129,6 +129,10 @@ class Responses:
         self._sent = dict.fromkeys(self._sent)
         return self._active
 
+    def forget_waiting(self) -> None:
+        """Something newer is asked for instead of what waits for the running response to end."""
+        self._waiting.clear()
+
     def give_up_asked(self) -> None:
         """Nothing ever came of the request that is outstanding: the next one need not wait for it."""
         self._asked, self._is_active_stale = None, False

@@ -44,6 +44,10 @@ class Said:
         else:
             self._is_opening_followed = True
 
+    def opens(self) -> None:
+        """The opening is asked for, for the first time or anew."""
+        self._opening_audio, self._is_opening_followed = ("", ""), False
+
     def agent_words(self, more: events.AgentWords) -> None:
         item_id, words = self._partial
         words = words + more.text if item_id == more.item_id else more.text

@@ -175,7 +175,7 @@ class BargeIn:
         """So much voice has been heard of the utterance so far."""
         if not self.is_watching:
             return ()
-        lasted_ms = max(voiced_ms, (now_s - self._began_at) * 1000 - self.silence_ms)
+        lasted_ms = max(voiced_ms, self._lasted_ms(now_s))
         moves: Moves = ()
         if self._state is _State.NOTICED and lasted_ms >= self._rule.min_speech_ms:
             self._state = _State.HELD
@@ -201,6 +201,8 @@ class BargeIn:
                     return (*self._yield(), *self._end())
                 self._state = _State.JUDGED
                 return () if self._awaited else self._settle()
+            case _State.EARLY if not self.can_judge and self._lasted_ms(now_s) >= SURE_MS:
+                return self._end()
             case _:
                 self._state = _State.TURN
                 return ()
@@ -211,7 +213,7 @@ class BargeIn:
             self._aside = ""
         if item_id in self._early:
             self._early.remove(item_id)
-            return (Move.ANSWER,) if text is not None and len(text.split()) >= MEANT_WORDS else ()
+            return (Move.ANSWER,) if text is None or len(text.split()) >= MEANT_WORDS else ()
         if item_id not in self._awaited:
             return ()
         self._awaited.remove(item_id)
@@ -244,6 +246,10 @@ class BargeIn:
         self._aside = ""
         self._is_speaking = False
         self._state = _State.TURN
+
+    def _lasted_ms(self, now_s: float) -> float:
+        """At least so much of the speech that is told as going on was speech."""
+        return (now_s - self._began_at) * 1000 - self.silence_ms
 
     def _settle(self) -> Moves:
         """All that is known so far meant nothing."""

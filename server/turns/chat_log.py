@@ -16,6 +16,8 @@ from server.turns.history import TOOL_MARK, shortened
 MAX_ITEMS = 200
 MAX_CHARS = 100_000
 """Of all items: tools may answer with 64 KB each, and a model's context has an end. The oldest go first."""
+SHORT_CHARS = 2000
+"""What is kept of a long output when younger ones need the room."""
 MAX_USER_CHARS = 4000
 MAX_NAME_CHARS = 64
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
@@ -150,8 +152,12 @@ class ChatLog:
         return calls
 
     def _bound(self) -> None:
-        """Let the oldest items go until the rest is short enough; the last stays."""
+        """Shorten tools' long outputs, the oldest first, and should that not do let the oldest items go."""
         n_chars = sum(len(item.text) for item in self._items.values())
+        for item in self._items.values():
+            if n_chars > MAX_CHARS and item.kind == "output" and len(item.text) > SHORT_CHARS:
+                n_chars -= len(item.text) - SHORT_CHARS
+                item.text = f"{item.text[: SHORT_CHARS - 1]}…"
         while n_chars > MAX_CHARS and len(self._items) > 1:
             oldest = next(iter(self._items))
             n_chars -= len(self._items.pop(oldest).text)

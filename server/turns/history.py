@@ -25,9 +25,9 @@ MAX_ENTRIES = 200
 MAX_BYTES = 24 * 1024
 MAX_ENTRY_CHARS = 4000
 MAX_TOOL_CHARS = 160
+"""Of a tool's arguments, and of its result."""
 TOOL_MARK = "[tool]"
 """How an entry begins that tells what a tool answered, to a model that did not ask for it."""
-"""Of a tool's arguments, and of its result."""
 CUT_MARK = "…"
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")

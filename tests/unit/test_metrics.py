@@ -83,6 +83,12 @@ def test_a_type_of_any_text_does_not_break_the_page(kind):
     assert scrape(counters)[("gateway_model_events_unknown_total", kind)] == 1
 
 
+def test_half_a_character_in_a_type_does_not_break_the_page():
+    counters = Counters()
+    assert count_unknown(counters, "x\ud800")
+    assert scrape(counters)[("gateway_model_events_unknown_total", "x?")] == 1
+
+
 def test_an_unknown_type_is_new_once():
     counters = Counters()
     assert [count_unknown(counters, "a"), count_unknown(counters, "a"), count_unknown(counters, "b")] == [

@@ -181,16 +181,17 @@ def test_one_that_does_not_come_up_is_given_up_and_tried_again_later(hour: Hour)
     assert hour.keeper.current is hour.made[0]
 
 
-def test_a_spare_that_breaks_is_no_loss_for_the_call(hour: Hour):
+def test_a_spare_that_breaks_is_no_loss_for_the_call(hour: Hour, caplog: pytest.LogCaptureFixture):
     hour.at(RENEW_S)
     hour.answer(hour.made[1])
     client(hour.made[1]).breaks()
     eventually(lambda: bool(hour.listener.lost))
     assert hour.listener.lost == [(hour.made[1], EndReason.MODEL_GONE)]
-    assert not hour.keeper.lost(hour.made[1])
+    assert not hour.keeper.lost(hour.made[1], "KAV-132", "HTTP 401")
+    assert "KAV-132" in caplog.text and "HTTP 401" in caplog.text, "the operator has ten minutes"
     assert not hour.at(RENEW_S + 1), "a session that is gone takes nothing over"
     assert hour.keeper.current is hour.made[0]
-    assert hour.keeper.lost(hour.made[0])
+    assert hour.keeper.lost(hour.made[0], "KAV-135", "")
 
 
 def test_a_replacement_is_of_the_new_kind_and_so_are_those_after_it(hour: Hour):

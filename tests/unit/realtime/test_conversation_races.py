@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
+from server.business import KeyAction
 from server.realtime.answer_watch import ANSWER_WITHIN_S
+from server.realtime.conversation import MAX_EARLY_KEYS
 from server.realtime.events import AgentTranscript, AudioDelta, FunctionCall, ResponseDone, ServerError
 from server.realtime.words import WORDS
 from server.turns.barge_in import BargeInLimits
-from server.turns.leaving import HangUp
-from tests.unit.realtime.talk import FRAME, Talk
+from server.turns.leaving import HangUp, Transfer
+from tests.unit.realtime.talk import FRAME, Talk, business
 
 ENGLISH = WORDS["en"]
 FAILURE = ServerError("server_error", "rate_limit_exceeded", "slow down", "", "")
@@ -203,3 +206,78 @@ def test_a_goodbye_that_is_refused_as_a_filler_begins_is_said_all_the_same():
     talk.responds(ms=400)
     talk.wait(0.6)
     assert talk.stage.left == [HangUp()]
+
+
+# -- keys and words at the very beginning and the very end
+
+
+def with_menu(**plan: object) -> Talk:
+    menu = {"0": "transfer:office", "1": "say:we open at seven", "9": "hangup"}
+    keys = {key: KeyAction.parse(action) for key, action in menu.items()}
+    transfers = {"office": "+97231234567"}
+    return Talk(business=dataclasses.replace(business(), transfers=transfers, keys=keys), **plan)
+
+
+def test_a_key_pressed_again_and_again_before_the_greeting_is_answered_once():
+    talk = with_menu()
+    talk.ready()
+    for _ in range(3):
+        talk.conversation.key("1", talk.now_s)
+    talk.responds(ms=600)
+    talk.wait(1.0)
+    talk.responds(ms=600)
+    talk.wait(3.0)
+    assert talk.asked()[1:] == [ENGLISH.exactly.format(text="we open at seven")]
+
+
+def test_of_keys_pressed_before_the_session_is_ready_the_last_few_are_kept():
+    talk = Talk()
+    for _ in range(100):
+        talk.conversation.key("5", talk.now_s)
+        talk.conversation.key("#", talk.now_s)
+    talk.ready()
+    assert len(talk.sent("conversation.item.create")) <= MAX_EARLY_KEYS
+
+
+def test_who_is_about_to_be_connected_is_not_greeted():
+    talk = with_menu()
+    talk.conversation.key("0", talk.now_s)
+    talk.ready()
+    talk.wait(1.0)
+    assert (talk.asked(), talk.stage.left) == ([], [Transfer("office")])
+
+
+def test_what_is_said_while_a_transfer_is_carried_out_is_not_answered():
+    talk = with_menu().opened()
+    talk.conversation.key("0", talk.now_s)
+    talk.responds(ms=600)
+    talk.wait(1.5)
+    assert talk.stage.left == [Transfer("office")]
+    talk.stage.sent.clear()
+    talk.caller_says(0.8, "thanks, is it far?")
+    assert talk.asked() == []
+
+
+def test_a_greeting_that_is_given_anew_is_protected_like_the_first():
+    talk = Talk(barge_in=BargeInLimits(is_allowed_in_greeting=False))
+    talk.ready()
+    talk.responds(ms=200, done=False, response="resp_lost")
+    talk.conversation.left(talk.now_s)
+    talk.conversation.back(talk.tx_q, talk.now_s)
+    talk.done("resp_lost", status="cancelled")
+    talk.responds(ms=3000)
+    talk.wait(0.5)
+    talk.caller_starts("over")
+    talk.wait(1.5)
+    assert not talk.tx_q.is_held and talk.stage.cuts == []
+
+
+def test_who_speaks_before_the_greeting_is_answered_where_nobody_writes_it_down():
+    talk = Talk(is_transcribed=False)
+    talk.ready()
+    talk.caller_starts("early")
+    talk.responds(ms=600)
+    talk.wait(3.0)
+    talk.caller_stops("early")
+    talk.wait(0.1)
+    assert talk.asked()[1:] == [""]

@@ -6,6 +6,7 @@ import pytest
 
 from server.config import Dialect
 from server.endings import EndReason
+from server.realtime.asking import MAX_SILENT_ROUNDS
 from server.realtime.commands import Commands
 from server.realtime.events import FunctionCall, ServerError
 from server.realtime.words import WORDS
@@ -349,6 +350,20 @@ def test_words_over_the_rest_of_the_answer_decide_what_is_said_next(words: str, 
     assert talk.asked() == [asked]
 
 
+def test_noises_while_the_session_changed_do_not_swallow_the_rest_of_the_answer():
+    talk = in_an_answer(is_audible=True)
+    hears_at_once(talk, ends=False)
+    talk.wait(0.3)
+    talk.caller_stops("item_again")
+    talk.caller_words("", "item_again")
+    assert talk.asked() == []
+    talk.caller_starts("item_more")
+    talk.caller_stops("item_more")
+    talk.caller_words("", "item_more")
+    talk.wait(3.0)
+    assert talk.asked() == [ENGLISH.continuing]
+
+
 def test_a_cough_while_the_session_changed_is_not_missed_an_answer():
     """Its transcript comes late and is empty; a model that says nothing to it is right."""
     talk = Talk().opened()
@@ -378,3 +393,43 @@ def test_a_short_sound_does_not_silence_the_agent_though_its_end_is_told_late():
     talk.caller_words("", "cough")
     talk.wait(0.2)
     assert not talk.tx_q.is_held
+
+
+# A model that uses tools and says nothing
+
+
+def calls_a_tool(talk: Talk, number: int, after_s: float) -> None:
+    """A response that comes so late, holds a call nobody can answer, and not a sound."""
+    talk.wait(after_s)
+    response = talk.responds(done=False)
+    talk.done(response, FunctionCall("lookup", f"call_{number}", "{broken"))
+
+
+def test_a_filler_is_not_put_off_by_a_tool():
+    talk = Talk().opened()
+    talk.caller_says(1.0, "is there bread?")
+    calls_a_tool(talk, 1, after_s=1.5)
+    assert talk.stage.prompts == []
+    talk.wait(1.1)
+    assert talk.stage.prompts == ["one_moment"]
+
+
+def test_a_model_that_only_calls_tools_is_given_up():
+    talk = Talk().opened()
+    talk.caller_says(1.0, "is there bread?")
+    for number in range(MAX_SILENT_ROUNDS):
+        assert talk.stage.failed == []
+        calls_a_tool(talk, number, after_s=2.0)
+    assert talk.stage.failed == [(EndReason.MODEL_SILENT, "KAV-137")]
+    assert len(talk.stage.prompts) >= 3, "and nobody waited in silence"
+
+
+def test_tools_between_sounds_are_no_fault():
+    talk = Talk().opened()
+    talk.caller_says(1.0, "is there bread?")
+    for number in range(2 * MAX_SILENT_ROUNDS):
+        calls_a_tool(talk, number, after_s=0.5)
+        if number % 4 == 3:
+            talk.responds(ms=200, done=False, item=f"item_{number}")
+            talk.done(f"resp_{talk._responses}", FunctionCall("lookup", f"call_s{number}", "{broken"))
+    assert talk.stage.failed == []

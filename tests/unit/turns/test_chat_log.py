@@ -1,5 +1,5 @@
 from server.simulator.openai_http import checks
-from server.turns.chat_log import MAX_CHARS, MAX_ITEMS, ChatLog, as_chat_tools
+from server.turns.chat_log import MAX_CHARS, MAX_ITEMS, SHORT_CHARS, ChatLog, as_chat_tools
 
 HELLO = {"role": "system", "content": "be kind"}
 
@@ -136,14 +136,23 @@ def test_a_name_that_no_function_can_have_does_not_spoil_the_conversation():
     assert names == ["multi_tool_use_parallel", "unnamed", "n" * 64]
 
 
-def test_long_answers_of_tools_go_when_younger_ones_need_the_room():
+def test_long_answers_of_tools_are_shortened_when_younger_ones_need_the_room():
     log = ChatLog()
-    for n in range(4):
-        log.called(f"call_{n}", "lookup", "{}")
-        log.answered(f"call_{n}", "x" * 60_000)
     log.say("user", "hi", "caller_1")
-    assert sum(len(str(message)) for message in said(log)) < MAX_CHARS
-    assert [message["role"] for message in said(log)] == ["assistant", "tool", "user"]
+    for n in range(2):
+        log.called(f"call_{n}", "lookup", "{}")
+    for n in range(2):
+        log.answered(f"call_{n}", "x" * 60_000)
+    question, calls, first, second = said(log)
+    assert question["content"] == "hi" and len(calls["tool_calls"]) == 2
+    assert first["content"] == "x" * (SHORT_CHARS - 1) + "…" and len(second["content"]) == 60_000
+
+
+def test_an_endless_conversation_is_bounded():
+    log = ChatLog()
+    for _ in range(60):
+        log.say("user", "x" * 5000)
+    assert sum(len(message["content"]) for message in said(log)) <= MAX_CHARS
 
 
 def test_instructions_for_one_answer_come_last():
