@@ -143,7 +143,7 @@ class OpenAIRealtimeClient:
     def close(self) -> None:
         """End the session. Blocks half a second at most; harmless when called again."""
         if self.broken_messages > 1 and not self._is_closed:
-            told = "[REALTIME] unreadable events: %d in this session, call_sid=%s"
+            told = "[REALTIME] events that could not be read: %d in this session, call_sid=%s"
             log.warning(told, self.broken_messages, self._call_tag)
         self._is_closed = True
         if self._channel is not None:
